@@ -1,0 +1,53 @@
+# Everything a person or CI does with this checkout. `make` alone prints this list.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_DIR ?= .lab/demo
+LAB_DIR ?= .lab/lab
+
+.PHONY: help demo test test-all check lab bench lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing; on Debian: apt-get install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## start the lab, move the twelve-disk VM from east to west, show the proof
+	@PATH="$(abspath $(BIN)):$$PATH" bash hack/demo.sh "$(DEMO_DIR)"
+
+test: $(READY) ## the tests that need nothing but Python (under 5 minutes)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-all: $(READY) ## every test: matrices, long flows, kubectl
+	@command -v kubectl >/dev/null || { echo "kubectl is missing and these tests use it; install it (for example Debian's kubernetes-client) and run again"; exit 2; }
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or kubectl'
+
+check: $(READY) ## format, lint, types, import contracts, file sizes
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python hack/sizes.py
+
+lab: $(READY) ## two clusters on loopback, in the foreground until Ctrl-C
+	@$(BIN)/migrate lab up --dir $(LAB_DIR)
+
+bench: $(READY) ## measure, as ratios in one run
+	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+lock: ## pin the dependencies anew (needs uv)
+	@uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
+	@sed -i '1i # Pinned with hashes; made by: make lock. Holds the development tools too.' requirements.lock
+
+clean: ## remove what these targets made
+	@rm -rf $(VENV) .lab dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
