@@ -1,0 +1,66 @@
+"""Everything that check-both looks at, collected once, so that the judging of it is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from migrate.model.inventory import ExportHost, Inventory, ManagedBy, Reference, Trust
+from migrate.model.objects import Object
+from migrate.model.was import Was
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side: a namespace of a cluster and what the cluster offers. Objects are as the API returns them."""
+
+    context: str
+    uid: str
+    """UID of kube-system."""
+    namespace: str
+    namespace_exists: bool = True
+    served: Mapping[str, str] = field(default_factory=dict)
+    """Kind → version that is served (`Cluster.serves`), for VirtualMachine, VirtualMachineExport and DataVolume; absent = not served."""
+    kubevirt: Object | None = None
+    """The KubeVirt object: version and gates."""
+    denied: tuple[str, ...] = ()
+    """Permissions we need and were refused, as words: `create datavolumes.cdi.kubevirt.io in shop`."""
+    host: ExportHost | None = None
+    """Where external links will point (reading/exporthost.py); None = no Ingress or Route leads to the export proxy."""
+    given: Trust | None = None
+    """What the CA file that the user gave for this side is worth for that host (exporthost.judge); None = none given."""
+    quotas: tuple[Object, ...] = ()
+    """ResourceQuotas of the namespace."""
+    classes: tuple[Object, ...] = ()
+    profiles: Mapping[str, Object] = field(default_factory=dict)
+    cdi_config: Object | None = None
+    drivers: frozenset[str] = frozenset()
+    """Names of the CSIDrivers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Both sides, the VM, and what was asked of the target."""
+
+    source: Side
+    target: Side
+    now: datetime
+    vm: Object | None = None
+    vmi: Object | None = None
+    was: Was = field(default_factory=Was)
+    """What a halt would write down now (reading/machine.py, was_of)."""
+    pvcs: Mapping[str, Object] = field(default_factory=dict)
+    """Source PVCs by name."""
+    there: Mapping[tuple[str, str], Object] = field(default_factory=dict)
+    """What is on the target under names we want: (kind, name) → object; VirtualMachine, DataVolume, PersistentVolumeClaim."""
+    inventory: Inventory = field(default_factory=lambda: Inventory(()))
+    """Of the source VM (reading/inventory.py)."""
+    managers: tuple[ManagedBy, ...] = ()
+    """Who else looks after the VM (reading/managers.py)."""
+    missing: tuple[Reference, ...] = ()
+    """References of the VM that the target lacks."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """Server-side dry runs that were refused: (`DataVolume db-1-data`, the cluster's sentence)."""
+    macs_in_use: Mapping[str, str] = field(default_factory=dict)
+    """MAC → VM of the target's namespace that has it, the source VM itself left out."""

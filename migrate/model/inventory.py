@@ -1,0 +1,76 @@
+"""What a look at the source VM and its surroundings brings home: disks, references, managers, the host of its exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from migrate.model.errors import Problem
+from migrate.model.migration import Disk
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The disks to move, what stands in the way, and what is left behind on purpose."""
+
+    disks: tuple[Disk, ...]
+    problems: tuple[Problem, ...] = ()
+    """Each of them makes the move impossible or lossy."""
+    left_behind: tuple[str, ...] = ()
+    """Sentences about volumes that need no copy or are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Something in the namespace or cluster that the VM names and an export does not carry."""
+
+    kind: str
+    name: str
+    namespace: str | None
+    """None = the VM's own namespace; "" = cluster-scoped."""
+    path: str
+    """Where in the VM it is named."""
+    needed: bool
+    """The VM cannot start without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedBy:
+    """One manager, what shows it, and what to do so that it leaves the VM halted."""
+
+    name: str
+    evidence: tuple[str, ...]
+    remedy: str
+
+
+class Trust(StrEnum):
+    """What the certificates that a cluster will name for its export host are worth."""
+
+    GOOD = "good"
+    EMPTY = "empty"
+    MALFORMED = "malformed"
+    LEAF_ONLY = "leaf only"
+    """The host's own certificate without its CA: holds until it is renewed."""
+    FOREIGN = "foreign"
+    """No certificate of it is for this host."""
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportHost:
+    """The host that external links will carry, foretold as KubeVirt finds it (reference section 2, Links)."""
+
+    host: str
+    via: str
+    """`Ingress NAME` or `Route NAME`."""
+    trust: Trust
+
+
+def no_external_link(what: str, *, where: str = "source") -> Problem:
+    """Say what to do where exports have no external links: KubeVirt looks for an Ingress or a Route and for nothing else."""
+    return Problem(
+        what,
+        where=where,
+        why="KubeVirt gives them only when an Ingress or an OpenShift Route in its namespace leads to the service virt-exportproxy",
+        now="create such an Ingress (TLS re-encrypted or passed through to virt-exportproxy:443), then run again",
+    )

@@ -1,0 +1,59 @@
+"""Our mark on objects: what carries it is ours to change and remove, what does not is never touched.
+
+The lab may import this module (and only this one of the model), so that seeds can plant objects that look like ours.
+"""
+
+from __future__ import annotations
+
+PREFIX = "kubevirt-migrate.io"
+
+ID = f"{PREFIX}/id"
+"""Label: id of the migration that an object belongs to."""
+
+ROLE = f"{PREFIX}/role"
+"""Label: what the object is for: export, token, ca, header, disk, vm, record, claim, proof."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+OWNER = "kubevirt-migrate"
+"""Value of the MANAGED_BY label on everything that we create; also our server-side apply field manager."""
+
+DISK = f"{PREFIX}/source-pvc"
+"""Annotation on a target disk: the source PVC that it is a copy of."""
+
+PROOF = f"{PREFIX}/proof"
+"""Annotation on a target disk: JSON {digest, coverage, bytes, sourceGeneration, at}."""
+
+WAS = f"{PREFIX}/was"
+"""Annotation on the source VM, written in the same write that halts it: JSON of what it was before."""
+
+HALTED_BY = f"{PREFIX}/halted-by"
+"""Annotation on the source VM: id of the migration that halted it."""
+
+HALTED_GENERATION = f"{PREFIX}/halted-generation"
+"""Annotation on the source VM, written with HALTED_BY: the metadata.generation that our halt leaves it at."""
+
+MOVED_TO = f"{PREFIX}/moved-to"
+"""Annotation on the source VM: where it runs now, CLUSTER-UID/NAMESPACE/NAME."""
+
+DIFFERS = f"{PREFIX}/differs"
+"""Annotation on a target disk whose proof failed: JSON {places, sourceGeneration, at}. Such a disk is never called copied."""
+
+STARTED = f"{PREFIX}/started"
+"""Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone."""
+
+RECREATED = f"{PREFIX}/recreated"
+"""Annotation on the CA ConfigMap: JSON {disk: how often its DataVolume was deleted to be made again}."""
+
+
+def ours(migration_id: str, role: str) -> dict[str, str]:
+    """Return the labels of an object that belongs to one migration."""
+    return {MANAGED_BY: OWNER, ID: migration_id, ROLE: role}
+
+
+def is_ours(obj: dict[str, object], migration_id: str | None = None) -> bool:
+    """Tell whether an object carries our mark, and, when an id is given, that very migration's."""
+    metadata = obj.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    if not isinstance(labels, dict) or labels.get(MANAGED_BY) != OWNER:
+        return False
+    return migration_id is None or labels.get(ID) == migration_id

@@ -1,0 +1,138 @@
+"""What was asked: one migration, its options, its disks and every name that derives from its id."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from migrate.model.refs import VMRef
+
+
+class Start(StrEnum):
+    """Whether the target is started: as the source was, in any case, or not at all."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Verify(StrEnum):
+    """How much of every disk is compared before anything is called copied."""
+
+    OFF = "off"
+    SIZE = "size"
+    SAMPLE = "sample"
+    FULL = "full"
+
+
+class Format(StrEnum):
+    """The export format that the target pulls."""
+
+    RAW = "raw"
+    GZIP = "gzip"
+
+
+class OnFailure(StrEnum):
+    """What happens when a step fails before the target was started."""
+
+    LEAVE = "leave"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The choices of the user. All but those in LOOSE are fixed once a migration has begun."""
+
+    start: Start = Start.AUTO
+    verify: Verify = Verify.SAMPLE
+    format: Format = Format.RAW
+    storage_map: tuple[tuple[str, str], ...] = ()
+    parallel_disks: int = 4
+    create_namespace: bool = False
+    allow_managed: bool = False
+    source_ca: str = ""
+    """PEM text given by the user for the source's export host; empty = what status.links says."""
+    target_ca: str = ""
+    """PEM text given by the user for the target's export host, used by the proof."""
+    on_failure: OnFailure = OnFailure.LEAVE
+
+    LOOSE = frozenset({"parallel_disks", "allow_managed", "source_ca", "target_ca", "on_failure"})
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One disk of the VM: the PVC that holds it on the source and the DataVolume that will hold it on the target."""
+
+    volume: str
+    """Name of the volume in the VM's template."""
+    pvc: str
+    """Source PVC; the name under which status.links lists it."""
+    target: str
+    """DataVolume (and PVC) on the target."""
+    capacity_bytes: int
+    """Upper bound of its size: status.capacity of the source PVC."""
+    storage_class: str = ""
+    """Source storage class."""
+    volume_mode: str = "Filesystem"
+
+
+def _short(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Every object name of ours. Names of the user (VM, DataVolumes) are not here: they stay what they are."""
+
+    export: str
+    token: str
+    ca: str
+    header: str
+    record: str
+    claim: str
+    proof: str
+    """Export of the halted target VM, for the proof."""
+    proof_token: str
+
+    @classmethod
+    def of(cls, migration_id: str, source_uid: str) -> Names:
+        base = f"migrate-{migration_id}"
+        return cls(
+            export=base,
+            token=f"{base}-token",
+            ca=f"{base}-ca",
+            header=f"{base}-header",
+            record=base,
+            claim=f"migrate-claim-{_short(source_uid)}",
+            proof=f"{base}-proof",
+            proof_token=f"{base}-proof-token",
+        )
+
+
+def migration_id(*, source_uid: str, target_cluster_uid: str, target: VMRef, playbook: str, attempt: int) -> str:
+    """Return the id: the same question has the same id, from whatever machine it is asked.
+
+    Clusters enter by the UID of their kube-system namespace, never by context name.
+    """
+    return _short(source_uid, target_cluster_uid, target.namespace, target.name, playbook, str(attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One question: this VM, to that place, in this way."""
+
+    id: str
+    attempt: int
+    playbook: str
+    source: VMRef
+    target: VMRef
+    source_uid: str
+    source_cluster_uid: str
+    target_cluster_uid: str
+    options: Options = field(default_factory=Options)
+    disks: tuple[Disk, ...] = ()
+
+    @property
+    def names(self) -> Names:
+        return Names.of(self.id, self.source_uid)
