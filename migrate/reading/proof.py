@@ -1,0 +1,49 @@
+"""The proof of a copy, as it is written on the disk itself: whoever finds the disk finds what is known about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from migrate.model import labels
+from migrate.model.objects import Object, annotations_of
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One disk's proof. `digest` is "" where nothing was read (off, size)."""
+
+    digest: str
+    coverage: str
+    """off, size, sample or full."""
+    bytes: int
+    """Size of the source disk, N."""
+    source_generation: int
+    """Generation of the halted source VM that the copy belongs to; another one makes it stale."""
+    at: str
+    """RFC 3339."""
+
+    def to_json(self) -> str:
+        """Return the text of the PROOF annotation."""
+        fields = {
+            "digest": self.digest,
+            "coverage": self.coverage,
+            "bytes": self.bytes,
+            "sourceGeneration": self.source_generation,
+            "at": self.at,
+        }
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def proof_of(disk: Object | None) -> Proof | None:
+    """Read the PROOF annotation of a target disk, tolerant of newer fields; None when there is none or it is broken."""
+    text = annotations_of(disk).get(labels.PROOF)
+    if text is None:
+        return None
+    try:
+        fields = json.loads(text)
+        return Proof(
+            str(fields["digest"]), str(fields["coverage"]), int(fields["bytes"]), int(fields["sourceGeneration"]), str(fields["at"])
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

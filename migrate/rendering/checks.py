@@ -1,0 +1,36 @@
+"""All that is wrong, at once and before anything is changed. Pure: judges the facts that check-both collected.
+
+The checks are grouped by what they look at: the machine, the two clusters, what is on the target already, storage and quota.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from migrate.model.errors import Problem
+from migrate.model.facts import Facts
+from migrate.model.migration import Migration
+from migrate.rendering.checks_clusters import check_clusters
+from migrate.rendering.checks_machine import check_machine
+from migrate.rendering.checks_quota import check_quota
+from migrate.rendering.checks_storage import check_storage
+from migrate.rendering.checks_target import check_target
+from migrate.rendering.findings import Finding, Severity
+
+
+def findings(facts: Facts, migration: Migration) -> list[Finding]:
+    """Return everything found, blocked ones first, each group in a stable order."""
+    found: list[Finding] = []
+    for check in (check_machine, check_clusters, check_target, check_storage, check_quota):
+        found.extend(check(facts, migration))
+    return sorted(found, key=lambda finding: finding.severity is not Severity.BLOCKED)
+
+
+def blocking(found: Sequence[Finding]) -> tuple[Problem, ...]:
+    """Return the problems that make the move impossible."""
+    return tuple(finding.problem for finding in found if finding.severity is Severity.BLOCKED)
+
+
+def warnings(found: Sequence[Finding]) -> tuple[Problem, ...]:
+    """Return the problems that the user should know of."""
+    return tuple(finding.problem for finding in found if finding.severity is Severity.WARNING)

@@ -1,0 +1,108 @@
+"""Checks of the two clusters: what they serve, what we may do, whether and under which certificate disks can leave them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from migrate.model.facts import Facts, Side
+from migrate.model.inventory import Trust, no_external_link
+from migrate.model.migration import Migration, Verify
+from migrate.model.objects import Object, dig
+from migrate.rendering.findings import Finding, Severity, at, block, warn
+
+_GATE = "VMExport"
+
+
+def check_clusters(facts: Facts, m: Migration) -> Iterator[Finding]:
+    """Yield what is found about both clusters."""
+    proof = m.options.verify is not Verify.OFF and bool(m.disks)
+    yield from _served(facts, proof)
+    for side in (facts.source, facts.target):
+        if side.denied:
+            who = f"context {side.context}"
+            yield block(
+                f"permissions are missing: {', '.join(side.denied)}", where=at(side), why=f"{who} may not", now="ask for these verbs"
+            )
+    target = facts.target
+    if not target.namespace_exists and not m.options.create_namespace:
+        remedy = "create it, or say --create-namespace"
+        yield block(f"there is no namespace {target.namespace} on the target", where=at(target), now=remedy)
+    if m.disks:
+        yield from _exports(facts.source, "--source-ca")
+    if proof:
+        yield from _exports(target, "--target-ca")
+    for what, words in facts.refused:
+        yield block(
+            f"the target refuses {what} (server-side dry run)", where=at(target), why=words, now="cure what it says, then run again"
+        )
+
+
+def _served(facts: Facts, proof: bool) -> Iterator[Finding]:
+    source, target = facts.source, facts.target
+    wanted = [
+        (source, "VirtualMachine", "KubeVirt"),
+        (source, "VirtualMachineExport", "KubeVirt's export API"),
+        (target, "VirtualMachine", "KubeVirt"),
+        (target, "DataVolume", "CDI"),
+    ]
+    if proof:
+        wanted.append((target, "VirtualMachineExport", "KubeVirt's export API (the proof reads the target's disks through it)"))
+    for side, kind, what in wanted:
+        if kind not in side.served:
+            yield block(f"{what} is missing", where=f"context {side.context}", why=f"it serves no {kind}", now="install it, then run again")
+        elif kind == "VirtualMachineExport" and not gate_open(side.kubevirt):
+            yield block(
+                f"the feature gate {_GATE} is off",
+                where=f"context {side.context}",
+                why=f"KubeVirt {_version_text(side.kubevirt)} exports nothing without it",
+                now=f"add {_GATE} to spec.configuration.developerConfiguration.featureGates of the KubeVirt object",
+            )
+
+
+def gate_open(kubevirt: Object | None) -> bool:
+    """Tell whether exports are switched on: always since 1.9, by default since 1.6, only when listed before (reference section 0).
+
+    An object that we could not see counts as open: the export itself will tell.
+    """
+    if kubevirt is None:
+        return True
+    developer = dig(kubevirt, "spec", "configuration", "developerConfiguration", default={})
+    listed, disabled = developer.get("featureGates") or (), developer.get("disabledFeatureGates") or ()
+    found = re.match(r"v?(\d+)\.(\d+)", _version_text(kubevirt))
+    if found is None:
+        return _GATE not in disabled
+    version = (int(found[1]), int(found[2]))
+    if version >= (1, 9):
+        return True
+    return _GATE not in disabled if version >= (1, 6) else _GATE in listed
+
+
+def _version_text(kubevirt: Object | None) -> str:
+    return str(dig(kubevirt, "status", "observedKubeVirtVersion", default=""))
+
+
+def _exports(side: Side, option: str) -> Iterator[Finding]:
+    """Foretell the external links of a side and whether their host can be trusted."""
+    if side.host is None:
+        yield Finding(Severity.BLOCKED, no_external_link("exports will have no external links", where=f"context {side.context}"))
+        return
+    where = f"context {side.context}, {side.host.via}, host {side.host.host}"
+    if side.given is not None:
+        if side.given not in {Trust.GOOD, Trust.LEAF_ONLY}:
+            why = f"its certificates are {side.given.value} for this host"
+            yield block(
+                f"the file given with {option} does not help", where=where, why=why, now=f"give the CA of the host with {option} FILE"
+            )
+        return
+    words = {
+        Trust.EMPTY: "the Secret with its certificate is missing or empty, so links will name no CA",
+        Trust.MALFORMED: "what the Secret holds is not a certificate, so links will name no CA",
+        Trust.FOREIGN: "no certificate in the Secret is for this host, so links will name a wrong CA",
+        Trust.EXPIRED: "no certificate in the Secret is valid now",
+    }
+    if side.host.trust in words:
+        yield block("the export host cannot be trusted", where=where, why=words[side.host.trust], now=f"give its CA with {option} FILE")
+    elif side.host.trust is Trust.LEAF_ONLY:
+        why = "the Secret holds the host's own certificate without its CA: the move fails if it is renewed meanwhile"
+        yield warn("links will name a certificate, not a CA", where=where, why=why, now=f"give its CA with {option} FILE to be safe")

@@ -1,0 +1,99 @@
+"""Checks of the source VM: can it be stopped cleanly, stay stopped, and be taken along whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migrate.model import labels
+from migrate.model.facts import Facts
+from migrate.model.migration import Migration
+from migrate.model.objects import Object, annotations_of, condition, dig, leaving
+from migrate.rendering.findings import Finding, at, block, warn
+from migrate.rendering.translate import translate
+
+
+def check_machine(facts: Facts, m: Migration) -> Iterator[Finding]:
+    """Yield what is found about the source VM."""
+    where = at(facts.source)
+    if facts.vm is None:
+        yield block(f"there is no VM {m.source.name}", where=where, why="it was there a moment ago", now="find out who removed it")
+        return
+    yield from _state(facts, facts.vm, m, where)
+    yield from _history(facts.vm, m, where)
+    for manager in facts.managers:
+        say = warn if m.options.allow_managed else block
+        yield say(
+            f"{manager.name} manages the VM and would undo a halt",
+            where=where,
+            why="; ".join(manager.evidence),
+            now=manager.remedy if m.options.allow_managed else f"{manager.remedy}; then say --allow-managed",
+        )
+    for problem in facts.inventory.problems:
+        yield block(problem.what, where=where, why=problem.why, now=problem.now)
+    for sentence in facts.inventory.left_behind:
+        yield warn(sentence, where=where)
+    yield from _travel(facts, facts.vm, m, where)
+
+
+def _state(facts: Facts, vm: Object, m: Migration, where: str) -> Iterator[Finding]:
+    if leaving(vm):
+        yield block(f"{m.source.name} is being deleted", where=where, why="somebody deleted it", now="nothing can be moved any more")
+    for key, word in (("snapshotInProgress", "snapshot"), ("restoreInProgress", "restore")):
+        if name := dig(vm, "status", key):
+            yield block(f"a {word} of the VM is in progress", where=where, why=f"{word} {name} locks it", now="wait until it is done")
+    if dig(vm, "spec", "runStrategy") == "WaitAsReceiver":
+        yield block(
+            "the VM waits for a live migration to arrive", where=where, why="its run strategy is WaitAsReceiver", now="let that end"
+        )
+    paused = condition(facts.vmi, "Paused")
+    if paused is not None and paused.true:
+        why = "a paused guest cannot shut down; after its grace period it would be killed with dirty disks"
+        yield block("the guest is paused", where=where, why=why, now=f"virtctl unpause vm {m.source.name}, or stop it yourself")
+    state = dig(facts.vmi, "status", "migrationState", default={})
+    if state and not state.get("completed") and not state.get("endTimestamp"):
+        yield block(
+            "the guest is being live-migrated", where=where, why="its migrationState is not completed", now="wait until that is done"
+        )
+    restart = condition(vm, "RestartRequired")
+    if restart is not None and restart.true:
+        why = restart.message or "KubeVirt says RestartRequired"
+        yield warn(
+            "the guest runs with an older spec than the VM has now", where=where, why=why, now="the target starts with the newer one"
+        )
+
+
+def _history(vm: Object, m: Migration, where: str) -> Iterator[Finding]:
+    said = annotations_of(vm)
+    by, moved = said.get(labels.HALTED_BY), said.get(labels.MOVED_TO)
+    if by and by != m.id and not moved:
+        why = f"the migration {by} halted it and is neither finished nor undone"
+        yield block("another migration holds the VM", where=where, why=why, now=f"finish it, or undo it first (migrate status names {by})")
+    if moved and by != m.id:
+        yield warn(
+            f"the VM was moved before, to {moved}", where=where, why=f"the migration {by} says so", now="mind that two of it may run"
+        )
+
+
+def _travel(facts: Facts, vm: Object, m: Migration, where: str) -> Iterator[Finding]:
+    """Say what the guest will find changed on the other side."""
+    made = translate(vm, migration=m, was=facts.was)
+    for note in made.notes:
+        yield warn(note, where=where)
+    spec = dig(made.spec, "template", "spec", default={})
+    if not dig(spec, "domain", "firmware", "uuid"):
+        why = "neither its spec nor a running instance tells the one it had"
+        yield warn("the guest gets a new hardware UUID", where=where, why=why, now="start it once on the source if licences hang on it")
+    nameless = [str(card.get("name")) for card in dig(spec, "domain", "devices", "interfaces", default=()) if not card.get("macAddress")]
+    if nameless:
+        why = "its spec names no MAC, and no instance runs that would tell it"
+        yield warn(f"new MAC address on {', '.join(nameless)}", where=where, why=why, now="start it once on the source to keep it")
+    pinned = sorted(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
+    if pinned or spec.get("affinity"):
+        words = ", ".join(pinned) or "affinity"
+        yield warn(
+            f"the VM asks for certain nodes ({words})", where=where, now="see that the target has such nodes, or it will not be scheduled"
+        )
+    renamed = m.source.name != m.target.name
+    if renamed and any("cloudInitNoCloud" in volume or "cloudInitConfigDrive" in volume for volume in spec.get("volumes") or ()):
+        why = "KubeVirt derives its instance-id from the VM's name"
+        yield warn("cloud-init may take the renamed VM for a new one", where=where, why=why, now="keep the name if that would hurt")

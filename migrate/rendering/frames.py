@@ -1,0 +1,141 @@
+"""What each template is given. Python decides here; the templates only frame it.
+
+Use: `x.render("source/export.yaml.j2", **frames.export(...))`. Every frame has `name`, `namespace`, `labels` (our mark) and `pins`: the
+fields that a user's own template must leave as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from migrate.model import labels
+from migrate.model.migration import Disk, Migration
+from migrate.model.record import Record
+from migrate.model.was import Was
+from migrate.rendering.mapping import Placement
+from migrate.rendering.render import ABSENT
+from migrate.rendering.translate import translate
+
+Frame = dict[str, Any]
+HEADER = "x-kubevirt-export-token"
+"""The header that an export server asks for (reference section 3)."""
+
+
+def namespace(m: Migration) -> Frame:
+    """Return the frame of target/namespace.yaml.j2."""
+    return _frame(m, "namespace", name=m.target.namespace, namespace="")
+
+
+def export_token(m: Migration, *, token: str, proof: bool = False) -> Frame:
+    """Return the frame of source/export-token.yaml.j2, for the source's export or (`proof`) the target's."""
+    name = m.names.proof_token if proof else m.names.token
+    place = m.target.namespace if proof else m.source.namespace
+    return _frame(m, "token", name=name, namespace=place, pins={("stringData",): {"token": _token(token)}}, token=token)
+
+
+def export(m: Migration, *, version: str, ttl: timedelta, proof: bool = False) -> Frame:
+    """Return the frame of source/export.yaml.j2. `version` is the served version of the export API (`Cluster.serves`)."""
+    side = m.target if proof else m.source
+    token = m.names.proof_token if proof else m.names.token
+    source = {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": side.name}
+    return _frame(
+        m,
+        "proof" if proof else "export",
+        name=m.names.proof if proof else m.names.export,
+        namespace=side.namespace,
+        pins={("spec", "source"): source, ("spec", "tokenSecretRef"): token},
+        version=version,
+        vm=side.name,
+        token_secret=token,
+        ttl=_go_duration(ttl),
+    )
+
+
+def ca(m: Migration, *, pem: str) -> Frame:
+    """Return the frame of target/ca.yaml.j2: one text under both keys that CDI's two clients read (cdi-import 0.7)."""
+    pem = pem.strip() + "\n" if pem.strip() else ""
+    return _frame(m, "ca", name=m.names.ca, namespace=m.target.namespace, pins={("data",): {"ca.pem": pem, "tls.crt": pem}}, pem=pem)
+
+
+def header(m: Migration, *, token: str) -> Frame:
+    """Return the frame of target/header.yaml.j2. Raises ValueError for a token that would break the header line."""
+    line = f"{HEADER}: {_token(token)}"
+    return _frame(m, "header", name=m.names.header, namespace=m.target.namespace, pins={("stringData",): {"header": line}}, line=line)
+
+
+def datavolume(m: Migration, disk: Disk, *, url: str, size_bytes: int, placement: Placement) -> Frame:
+    """Return the frame of target/datavolume.yaml.j2. `size_bytes`: the virtual size; CDI adds the filesystem overhead itself."""
+    http = {"url": url, "certConfigMap": m.names.ca, "secretExtraHeaders": [m.names.header]}
+    return _frame(
+        m,
+        "disk",
+        name=disk.target,
+        namespace=m.target.namespace,
+        pins={("spec", "source"): {"http": http}, ("spec", "contentType"): ABSENT, ("metadata", "annotations", labels.DISK): disk.pvc},
+        http=http,
+        source_pvc=disk.pvc,
+        size=str(size_bytes),
+        storage_class=placement.storage_class,
+        volume_mode=placement.volume_mode,
+        access_modes=list(placement.access_modes),
+    )
+
+
+def vm(m: Migration, source_vm: Mapping[str, Any], *, was: Was) -> Frame:
+    """Return the frame of target/vm.yaml.j2: the target VM, halted."""
+    made = translate(source_vm, migration=m, was=was)
+    frame = _frame(
+        m,
+        "vm",
+        name=m.target.name,
+        namespace=m.target.namespace,
+        pins={("spec", "runStrategy"): "Halted", ("spec", "running"): ABSENT, ("spec", "dataVolumeTemplates"): ABSENT},
+        annotations=made.annotations,
+        spec=made.spec,
+    )
+    frame["labels"] = made.labels | frame["labels"]
+    return frame
+
+
+def record(m: Migration, record: Record) -> Frame:
+    """Return the frame of target/record.yaml.j2."""
+    data = record.to_data()
+    return _frame(m, "record", name=m.names.record, namespace=m.target.namespace, pins={("data",): data}, data=data)
+
+
+def claim(m: Migration, *, holder: str, seconds: int, acquired: datetime, renewed: datetime, transitions: int = 0) -> Frame:
+    """Return the frame of target/claim.yaml.j2 (the Lease, in the source VM's namespace)."""
+    spec = {
+        "holderIdentity": holder,
+        "leaseDurationSeconds": seconds,
+        "acquireTime": _micro(acquired),
+        "renewTime": _micro(renewed),
+        "leaseTransitions": transitions,
+    }
+    return _frame(m, "claim", name=m.names.claim, namespace=m.source.namespace, pins={("spec",): spec}, spec=spec)
+
+
+def _frame(
+    m: Migration, role: str, *, name: str, namespace: str, pins: Mapping[tuple[str, ...], object] | None = None, **more: object
+) -> Frame:
+    return {"name": name, "namespace": namespace, "labels": labels.ours(m.id, role), "pins": dict(pins or {}), "migration": m, **more}
+
+
+def _token(token: str) -> str:
+    """Check that a token fits into one header line: CDI sends the Secret's text as it is (cdi-import 2.1)."""
+    if not token or not token.isascii() or not token.isprintable() or token != token.strip():
+        raise ValueError("a token must be printable, without spaces at its ends")
+    return token
+
+
+def _go_duration(span: timedelta) -> str:
+    """Write a time as Kubernetes' metav1.Duration does: `36h0m0s`."""
+    seconds = int(span.total_seconds())
+    return f"{seconds // 3600}h{seconds % 3600 // 60}m{seconds % 60}s"
+
+
+def _micro(time: datetime) -> str:
+    """Write a time as metav1.MicroTime does."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,123 @@
+"""From the source VM to the target VM: what must not travel is left, what identifies the guest is pinned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from migrate.model import labels as marks
+from migrate.model.migration import Migration
+from migrate.model.objects import annotations_of, dig, labels_of
+from migrate.model.was import Was
+
+_STAYS = (
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "kubevirt.io/latest-observed-api-version",
+    "kubevirt.io/storage-observed-api-version",
+    "kubevirt.io/restore-run-strategy",
+    "kubevirt.io/generation",
+    "restore.kubevirt.io/",
+    "kubemacpool.io/",
+    f"{marks.PREFIX}/",
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+)
+"""Prefixes of labels and annotations that belong to the source: observations, ours, and those of managers that do not know the target."""
+_HOSTNAME = "kubernetes.io/hostname"
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """The target VM, halted, and a sentence about each thing that was changed or dropped."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    spec: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def translate(vm: Mapping[str, Any], *, migration: Migration, was: Was) -> Translated:
+    """Return the target VM. Its volumes refer to the standalone disks of the migration (reference section 7, Identity; pitfalls 8, 27)."""
+    spec = copy.deepcopy(dict(vm["spec"]))
+    notes: list[str] = []
+    spec.pop("running", None)
+    spec["runStrategy"] = "Halted"
+    if spec.pop("dataVolumeTemplates", None):
+        notes.append("dataVolumeTemplates are left out: the disks are DataVolumes of their own, which outlive the VM")
+    for matcher in ("instancetype", "preference"):
+        if isinstance(spec.get(matcher), dict) and spec[matcher].pop("revisionName", None):
+            notes.append(f"{matcher}: the target's own version is used, the revision of the source is not carried")
+    template = spec.setdefault("template", {})
+    template.setdefault("metadata", {}).pop("creationTimestamp", None)
+    inner = template.setdefault("spec", {})
+    _point_volumes(inner, migration, notes)
+    _pin_identity(inner, was)
+    _free_from_node(inner, notes)
+    _move_networks(inner, migration, notes)
+    if was.grace_s is not None:
+        inner["terminationGracePeriodSeconds"] = was.grace_s
+    return Translated(_kept(labels_of(vm)), _kept(annotations_of(vm)), spec, tuple(notes))
+
+
+def _kept(entries: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in entries.items() if not key.startswith(_STAYS) and key != marks.MANAGED_BY}
+
+
+def _point_volumes(spec: dict[str, Any], migration: Migration, notes: list[str]) -> None:
+    """Let every disk volume name its copy; drop memory dumps, which are no disks of the guest."""
+    targets = {disk.pvc: disk.target for disk in migration.disks}
+    kept = []
+    for volume in spec.get("volumes") or ():
+        if "memoryDump" in volume:
+            notes.append(f"volume {volume.get('name')}: a memory dump is not moved")
+            continue
+        if dig(volume, "dataVolume", "name") in targets:
+            volume["dataVolume"]["name"] = targets[volume["dataVolume"]["name"]]
+        elif dig(volume, "persistentVolumeClaim", "claimName") in targets:
+            volume["persistentVolumeClaim"]["claimName"] = targets[volume["persistentVolumeClaim"]["claimName"]]
+        kept.append(volume)
+    if "volumes" in spec:
+        spec["volumes"] = kept
+    names = {volume.get("name") for volume in kept}
+    devices = dig(spec, "domain", "devices", default={})
+    for part in ("disks", "filesystems"):
+        if devices.get(part):
+            devices[part] = [device for device in devices[part] if device.get("name") in names]
+
+
+def _pin_identity(spec: dict[str, Any], was: Was) -> None:
+    """Write down what the guest knows itself by: firmware uuid, serial, MACs. Without it licences, cloud-init and networks get lost."""
+    domain = spec.setdefault("domain", {})
+    for key, value in (("uuid", was.uuid), ("serial", was.serial)):
+        if value:
+            firmware = domain.get("firmware") or {}
+            domain["firmware"] = {**firmware, key: firmware.get(key) or value}
+    for interface in dig(domain, "devices", "interfaces", default=()):
+        mac = was.macs.get(str(interface.get("name")))
+        if mac and not interface.get("macAddress"):
+            interface["macAddress"] = mac
+
+
+def _free_from_node(spec: dict[str, Any], notes: list[str]) -> None:
+    selector = spec.get("nodeSelector")
+    if selector and _HOSTNAME in selector:
+        notes.append(f"nodeSelector {_HOSTNAME}={selector[_HOSTNAME]} is left out: it names a node of the source")
+        rest = {key: value for key, value in selector.items() if key != _HOSTNAME}
+        if rest:
+            spec["nodeSelector"] = rest
+        else:
+            del spec["nodeSelector"]
+
+
+def _move_networks(spec: dict[str, Any], migration: Migration, notes: list[str]) -> None:
+    """Let a network that names a definition in the VM's own namespace name it in the target's."""
+    old, new = migration.source.namespace, migration.target.namespace
+    for network in spec.get("networks") or ():
+        named = str(dig(network, "multus", "networkName", default=""))
+        if old != new and named.startswith(f"{old}/"):
+            network["multus"]["networkName"] = f"{new}/{named.removeprefix(f'{old}/')}"
+            notes.append(f"network {network.get('name')}: {named} became {network['multus']['networkName']}")

@@ -1,0 +1,64 @@
+"""Manifests of small machines, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Object = dict[str, Any]
+
+
+def disk(
+    name: str, *, mib: int = 2, namespace: str = "shop", storage_class: str = "fast", mode: str = "Filesystem", cluster: str = "east"
+) -> Object:
+    """Return a blank DataVolume, which planting fills with content."""
+    return {
+        "apiVersion": "cdi.kubevirt.io/v1beta1",
+        "kind": "DataVolume",
+        "metadata": {"name": name, "namespace": namespace, "annotations": {"lab.kubevirt-migrate.io/cluster": cluster}},
+        "spec": {
+            "source": {"blank": {}},
+            "storage": {
+                "storageClassName": storage_class,
+                "volumeMode": mode,
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": f"{mib}Mi"}},
+            },
+        },
+    }
+
+
+def machine(
+    name: str,
+    disks: Sequence[str] = (),
+    *,
+    namespace: str = "shop",
+    strategy: str = "Halted",
+    grace_s: int | None = None,
+    volumes: Sequence[Mapping[str, Any]] = (),
+    cluster: str = "east",
+) -> Object:
+    """Return a VM whose volumes are DataVolumes of the same names (or `volumes` as given). A strategy of `running` uses the old field."""
+    shown = [{"name": disk, "dataVolume": {"name": disk}} for disk in disks] + [dict(volume) for volume in volumes]
+    spec: Object = {
+        "domain": {
+            "memory": {"guest": "256Mi"},
+            "devices": {
+                "disks": [{"name": volume["name"], "disk": {"bus": "virtio"}} for volume in shown],
+                "interfaces": [{"name": "default", "masquerade": {}}],
+            },
+        },
+        "networks": [{"name": "default", "pod": {}}],
+        "volumes": shown,
+    }
+    if grace_s is not None:
+        spec["terminationGracePeriodSeconds"] = grace_s
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": name, "namespace": namespace, "annotations": {"lab.kubevirt-migrate.io/cluster": cluster}},
+        "spec": {
+            **({"running": True} if strategy == "running" else {"runStrategy": strategy}),
+            "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
+        },
+    }
