@@ -1,0 +1,232 @@
+"""The guest in a virt-launcher pod: it boots, writes to its first disk, and shuts down when asked, so that its life shows in the bytes.
+
+What a guest leaves on its disk, all of it between 64 KiB and 1 MiB, so that the rest of a disk's content stays as it was:
+
+- at 64 KiB a header of 4096 bytes: the magic line `LABGUEST1`, then one line of JSON, padded with zeros: `boots` (how often the
+  disk was booted), `clean` (whether the last guest ended by a clean shutdown), `vm` (namespace/name of the last one);
+- from 68 KiB to 1 MiB a ring of records of 64 bytes (little endian): sequence number (u64, counted over the disk's whole life), boot
+  number (u64), lab time in Unix seconds (f64), UID of the instance (16 bytes), zeros, CRC-32 of the 60 bytes before it. The record with
+  sequence number n stands at place (n - 1) modulo the number of places.
+
+A record is made every five seconds and kept in the guest's memory, as a page cache would, until the next one; a clean shutdown or
+a freeze writes it out, pulling the plug loses it. Disks under 1 MiB are booted from but not written to.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from migrate.lab.pods import Container
+
+WINDOW_START = 64 << 10
+WINDOW_END = 1 << 20
+TICK_S = 5.0
+_LOOK_S = 1.0
+GUEST = "guest"
+"""Key under which the program shares its `Guest` with the node."""
+
+_MAGIC = b"LABGUEST1\n"
+_HEADER_BYTES = 4096
+_RECORD = struct.Struct("<QQd16s20x")
+_RECORD_BYTES = 64
+_PLACES = (WINDOW_END - WINDOW_START - _HEADER_BYTES) // _RECORD_BYTES
+_CLEAN, _CRASHED, _KILLED = 0, 1, 137
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One write of a guest."""
+
+    sequence: int
+    boot: int
+    at: float
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestLog:
+    """What guests left on a disk: number of boots, whether the last end was clean, which VM it was, the records in order."""
+
+    boots: int = 0
+    clean: bool = False
+    vm: str = ""
+    records: tuple[Record, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """Return the highest sequence number, 0 without any record."""
+        return self.records[-1].sequence if self.records else 0
+
+
+def read_guest_log(disk: Path | bytes) -> GuestLog:
+    """Read what guests left on a disk, given as a file or as its first MiB. An untouched disk gives an empty log."""
+    if isinstance(disk, Path):
+        with disk.open("rb") as file:
+            disk = file.read(WINDOW_END)
+    header = disk[WINDOW_START : WINDOW_START + _HEADER_BYTES]
+    if not header.startswith(_MAGIC):
+        return GuestLog()
+    facts = json.loads(header[len(_MAGIC) :].partition(b"\n")[0])
+    records = []
+    for place in range(_PLACES):
+        start = WINDOW_START + _HEADER_BYTES + place * _RECORD_BYTES
+        record = _unpacked(disk[start : start + _RECORD_BYTES])
+        if record is not None:
+            records.append(record)
+    records.sort(key=lambda record: record.sequence)
+    return GuestLog(facts["boots"], facts["clean"], facts["vm"], tuple(records))
+
+
+def _packed(record: Record) -> bytes:
+    body = _RECORD.pack(record.sequence, record.boot, record.at, UUID(record.instance).bytes)
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def _unpacked(data: bytes) -> Record | None:
+    if len(data) < _RECORD_BYTES or not any(data) or struct.unpack("<I", data[-4:])[0] != zlib.crc32(data[:-4]):
+        return None
+    sequence, boot, at, instance = _RECORD.unpack(data[:-4])
+    return Record(sequence, boot, at, str(UUID(bytes=instance)))
+
+
+def run(container: Container) -> int:
+    """Boot the guest of a virt-launcher pod and stay until it ends: 0 after a clean shutdown, 137 when it was cut off, 1 when it broke.
+
+    With the argument `provision` the pod only exists to bind its claims, and ends at once.
+    """
+    if "provision" in container.args:
+        container.log("bound PVCs")
+        return _CLEAN
+    try:
+        disks = [_disk(container.path(place)) for place in json.loads(container.env["DISKS"])]
+    except FileNotFoundError as missing:
+        container.log(f"Failed to start the domain: cannot access storage file {missing.filename or missing}: No such file or directory")
+        container.terminate("no disk")
+        return _CRASHED
+    guest = Guest(container, disks[0] if disks else None)
+    guest.boot()
+    container.shared[GUEST] = guest
+    code = guest.live()
+    return guest.end() if code is None else code
+
+
+def _disk(path: Path) -> Path:
+    """Return the file of a disk. Raises FileNotFoundError when there is none."""
+    disk = path / "disk.img" if path.is_dir() else path
+    disk.stat()
+    return disk
+
+
+class Guest:
+    """One boot of a guest. `grace_s` is how long it may take to shut down; the node sets it before it stops the container."""
+
+    def __init__(self, container: Container, disk: Path | None) -> None:
+        self._container = container
+        self._clock = container.clock
+        self._disk = disk if disk is not None and disk.stat().st_size >= WINDOW_END else None
+        self._vm = container.env["VM"]
+        self._instance = container.env["VMI_UID"]
+        self._log = read_guest_log(self._disk) if self._disk is not None else GuestLog()
+        self._sequence = self._log.last
+        self._pending: Record | None = None
+        self._lock = threading.Lock()
+        self._frozen_until: float | None = None
+        self.grace_s = float(container.env["GRACE_SECONDS"])
+        self.boots = self._log.boots + 1
+
+    @property
+    def frozen(self) -> bool:
+        """Tell whether the file systems are frozen; a freeze ends by itself when its time is over."""
+        return self._frozen_until is not None and self._clock.monotonic() < self._frozen_until
+
+    def boot(self) -> None:
+        """Count the boot on the disk, before anything else."""
+        self._container.log(f"Domain {self._vm} started, boot {self.boots}")
+        self._write_header(clean=False)
+
+    def live(self) -> int | None:
+        """Write until asked to stop (None), or until the guest ends by itself (its exit code)."""
+        while not self._clock.wait(self._container.stop, TICK_S):
+            self._container.check()
+            order = self._trouble("restart")
+            if order is not None:
+                code = order.count("code")
+                self._container.log(f"The guest ended by itself, code {code}")
+                return self.shut_down() if code == _CLEAN else code
+            self._tick()
+        return None
+
+    def end(self) -> int:
+        """Shut down within the grace period: cleanly if it suffices, cut off at its end if not, at once without one."""
+        needed = float(self._container.env["SHUTDOWN_SECONDS"])
+        order = self._trouble("refuse", "delay")
+        if order is not None:
+            needed = float("inf") if order.action == "refuse" else needed + order.number("seconds", 1)
+        asked = self._clock.monotonic()
+        while (left := min(needed, self.grace_s) - (self._clock.monotonic() - asked)) > 0:
+            self._clock.wait(self._container.killed, min(left, _LOOK_S))
+            self._container.check()
+        if self.grace_s <= 0 or needed > self.grace_s:
+            self._container.log("Grace period expired, killing the domain")
+            return _KILLED
+        return self.shut_down()
+
+    def shut_down(self) -> int:
+        """Write out what is in memory and mark the end as clean."""
+        with self._lock:
+            self._flush()
+        self._write_header(clean=True)
+        self._container.log("Domain is shut off: shutdown")
+        return _CLEAN
+
+    def hurry(self, grace_s: float) -> None:
+        """Change the grace period, also of a shutdown that is under way."""
+        self.grace_s = grace_s
+
+    def freeze(self, seconds: float) -> None:
+        """Write out what is in memory and write nothing more for a while."""
+        with self._lock:
+            self._flush()
+            self._frozen_until = self._clock.monotonic() + seconds
+
+    def thaw(self) -> None:
+        """End a freeze."""
+        with self._lock:
+            self._frozen_until = None
+
+    def _tick(self) -> None:
+        with self._lock:
+            if self.frozen:
+                return
+            self._flush()
+            self._sequence += 1
+            self._pending = Record(self._sequence, self.boots, self._clock.now().timestamp(), self._instance)
+
+    def _flush(self) -> None:
+        if self._pending is not None:
+            place = (self._pending.sequence - 1) % _PLACES
+            self._write(WINDOW_START + _HEADER_BYTES + place * _RECORD_BYTES, _packed(self._pending))
+            self._pending = None
+
+    def _write_header(self, *, clean: bool) -> None:
+        facts = {"boots": self.boots, "clean": clean, "vm": self._vm}
+        self._write(WINDOW_START, (_MAGIC + json.dumps(facts).encode() + b"\n").ljust(_HEADER_BYTES, b"\0"))
+
+    def _write(self, offset: int, data: bytes) -> None:
+        self._container.check()
+        if self._disk is not None:
+            with self._disk.open("r+b") as file:
+                file.seek(offset)
+                file.write(data)
+
+    def _trouble(self, *actions: str) -> Any:
+        namespace, _, name = self._vm.partition("/")
+        return self._container.trouble.find("guest", *actions, namespace=namespace, name=name)
