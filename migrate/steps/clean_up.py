@@ -1,0 +1,74 @@
+"""Remove what only the move needed: exports, tokens, CA and header, and last of all the claim."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import CONFIGMAP, EXPORT, LEASE, SECRET, Kind
+from migrate.model import labels
+from migrate.model.errors import MigrateError
+from migrate.model.objects import leaving
+from migrate.model.observation import Observation, State, done, needed, waiting
+from migrate.steps import claims, exporting, looks
+from migrate.steps.base import Crossing, Limits
+
+log = logging.getLogger("migrate.clean-up")
+
+
+class CleanUp:
+    """Delete by uid what carries this migration's mark, and see it gone. The record, the disks and the VMs stay."""
+
+    name = "clean-up"
+    limits = Limits(quiet=timedelta(minutes=5), acts=3)
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        there = [(f"{kind} {name}", found) for cluster, kind, name in scaffold(x) if (found := cluster.get(kind, name)) is not None]
+        ours = [(words, found) for words, found in there if labels.is_ours(found, x.migration.id)]
+        left = [words for words, found in ours if not leaving(found)]
+        if left:
+            return needed("LeftOver", f"to be removed: {', '.join(left)}")
+        if ours:
+            return waiting(
+                "BeingDeleted", f"waiting until {', '.join(words for words, _ in ours)} {'is' if len(ours) == 1 else 'are'} gone"
+            )
+        names = x.migration.names
+        for cluster, export in ((x.source, names.export), (x.target, names.proof)):
+            if exporting.exporter_pods(cluster, export):
+                return waiting("ExporterLeaving", f"the server pod of export {export} is not gone yet")
+        lease = x.source.get(LEASE, names.claim)
+        if lease is not None and labels.is_ours(lease, x.migration.id):
+            return needed("ClaimLeft", "the claim on the source VM is given up last")
+        return done("CleanedUp", "nothing that only the move needed is left")
+
+    def act(self, x: Crossing) -> None:
+        x.works.cancel(x.migration.id)
+        if looks.remove_all(x, *scaffold(x)).state is State.DONE:
+            claims.forget(x)
+            looks.remove(x, x.source, LEASE, x.migration.names.claim)
+
+    def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - there is nothing to take back
+        return done("Nothing", "what was removed is made again when it is needed")
+
+
+def take_down(x: Crossing) -> None:
+    """Ask once for everything to go, without waiting; for a run that stops when nobody reads from the exports any more. Never raises."""
+    try:
+        looks.remove_all(x, *scaffold(x))
+    except MigrateError as error:
+        log.warning("not everything could be removed (migrate cleanup does it later): %s", error)
+
+
+def scaffold(x: Crossing) -> tuple[tuple[Cluster, Kind, str], ...]:
+    """Name what only the move needs, on both sides. It is made again when it is needed again."""
+    names = x.migration.names
+    return (
+        (x.source, EXPORT, names.export),
+        (x.target, EXPORT, names.proof),
+        (x.source, SECRET, names.token),
+        (x.target, SECRET, names.proof_token),
+        (x.target, SECRET, names.header),
+        (x.target, CONFIGMAP, names.ca),
+    )

@@ -1,0 +1,44 @@
+"""Create the target VM, halted, on the disks that were imported."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from migrate.kube.kinds import VM
+from migrate.model.errors import Blocked
+from migrate.model.observation import Observation, done, needed
+from migrate.reading.common import generic
+from migrate.reading.machine import written_was
+from migrate.rendering import frames
+from migrate.steps import looks
+from migrate.steps.base import Crossing, Limits
+
+
+class CreateTarget:
+    """Make the VM from the source's, with what must not travel left out and what identifies the guest pinned."""
+
+    name = "create-target"
+    limits = Limits(quiet=timedelta(minutes=5), acts=3)
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        vm = x.target.get(VM, x.migration.target.name)
+        if vm is None:
+            return needed("TargetMissing", "the target VM is not made yet")
+        return generic(vm, x.migration.id) or done("TargetMade", f"VM {x.migration.target} is there")
+
+    def act(self, x: Crossing) -> None:
+        vm = x.source.get(VM, x.migration.source.name)
+        was = written_was(vm) if vm is not None else None
+        if vm is None or was is None:
+            raise Blocked(
+                f"what {x.migration.source} was cannot be read, so no target VM can be made from it",
+                where=str(x.migration.source),
+                why="the VM or its annotation is gone",
+                now="see who changed it; then run the same again",
+            )
+        x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, vm, was=was)), ours_ok=True)
+
+    def undo(self, x: Crossing) -> Observation:
+        refusal = looks.refuse_once_started(x)
+        return refusal if refusal is not None else looks.remove_all(x, (x.target, VM, x.migration.target.name))

@@ -1,0 +1,176 @@
+"""Collect, by reads and dry runs alone, everything that the check of both sides judges.
+
+What we are not allowed to see is left out or named as denied; nothing is tried that would be refused for want of permission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import (
+    CDICONFIG,
+    CSIDRIVER,
+    DATAVOLUME,
+    EXPORT,
+    KNOWN,
+    KUBEVIRT,
+    PVC,
+    RESOURCEQUOTA,
+    STORAGECLASS,
+    STORAGEPROFILE,
+    VM,
+    VMI,
+    Kind,
+)
+from migrate.model import labels
+from migrate.model.facts import Facts, Side
+from migrate.model.inventory import ExportHost, Inventory, Reference, Trust
+from migrate.model.objects import Object, dig, name_of, uid_of
+from migrate.model.was import Was
+from migrate.reading.exporthost import judge
+from migrate.reading.inventory import disks_of
+from migrate.reading.machine import grace_s, instance_alive, was_of
+from migrate.reading.managers import managed_by
+from migrate.reading.references import references_of
+from migrate.steps import forwarding, permissions, rehearsal, strategies
+from migrate.steps.base import Crossing
+from migrate.steps.doors import Door, find_door
+from migrate.steps.prepare_target import look_at_namespace
+
+_UNSEEN = ExportHost("", "unseen", Trust.GOOD)
+"""In place of a host that we may not look for; what is denied is said for itself."""
+
+
+def collect(x: Crossing) -> tuple[Facts, Door, Door]:
+    """Return the facts of both sides, and the doors through which exports of the source and of the target will go."""
+    m = x.migration
+    vm, vmi = x.source.get(VM, m.source.name), x.source.get(VMI, m.source.name)
+    was = was_of(vm, vmi) if vm is not None else Was()
+    claims = {disk.pvc: found for disk in m.disks if (found := x.source.get(PVC, disk.pvc)) is not None}
+    raised = vm is not None and instance_alive(vmi) and grace_s(vm, vmi) == 0
+    stop = ["stop"] * raised + ["start"] * strategies.on_source(was).request
+    start = ["start"] * strategies.on_target(was, m.options.start).request
+    source, source_door = _side(x, x.source, permissions.of_source(m, subresources=stop), m.options.source_ca)
+    target, target_door = _side(x, x.target, permissions.of_target(m, subresources=start), m.options.target_ca)
+    there = target.namespace_exists
+    facts = Facts(
+        source=source,
+        target=target,
+        now=x.clock.now(),
+        vm=vm,
+        vmi=vmi,
+        was=was,
+        pvcs=claims,
+        there=_there(x, target),
+        inventory=_inventory(x, vm, vmi, claims),
+        managers=managed_by(vm) if vm is not None else (),
+        missing=tuple(one for one in references_of(vm) if _is_missing(x, one)) if vm is not None and there else (),
+        refused=tuple(_refused(x, vm, was, target, claims)),
+        macs_in_use=_macs(x) if there and "VirtualMachine" in target.served else {},
+    )
+    return facts, source_door, target_door
+
+
+def _side(x: Crossing, cluster: Cluster, needs: Iterable[permissions.Need], ca_given: str) -> tuple[Side, Door]:
+    """Look at one side: what it serves and allows, its storage, its quotas, its door."""
+    namespace = look_at_namespace(cluster)
+    served = {kind.kind: version for kind in (VM, EXPORT, DATAVOLUME) if (version := cluster.serves(kind)) is not None}
+    kubevirt = next(iter(_list(cluster, KUBEVIRT, everywhere=True)), None)
+    kubevirt_namespace = str(dig(kubevirt, "metadata", "namespace", default="kubevirt"))
+    door = find_door(x, cluster, kubevirt_namespace)
+    denied = permissions.denied(cluster, (need for need in needs if cluster.serves(need.kind) is not None or need.subresource))
+    if door.denied and x.migration.disks:
+        denied = (*denied, f"list ingresses.networking.k8s.io in {kubevirt_namespace}")
+    host = _UNSEEN if door.denied else door.host
+    side = Side(
+        context=cluster.context,
+        uid=cluster.uid(),
+        namespace=cluster.namespace,
+        namespace_exists=namespace is not None,
+        served=served,
+        kubevirt=kubevirt,
+        denied=denied,
+        host=host,
+        forwards=host is None and bool(x.migration.disks) and forwarding.may_forward(cluster),
+        given=judge(ca_given, host=host.host, now=x.clock.now()) if ca_given and door.host is not None and host is not None else None,
+        quotas=tuple(_list(cluster, RESOURCEQUOTA)) if namespace is not None else (),
+        classes=tuple(_list(cluster, STORAGECLASS)),
+        profiles={name_of(found): found for found in _list(cluster, STORAGEPROFILE)},
+        cdi_config=_get(cluster, CDICONFIG, "config"),
+        drivers=frozenset(name_of(found) for found in _list(cluster, CSIDRIVER)),
+    )
+    return side, door
+
+
+def _list(cluster: Cluster, kind: Kind, *, everywhere: bool = False) -> list[dict[str, object]]:
+    """List what we may list; nothing where the kind is not served or we may not."""
+    if cluster.serves(kind) is None or not cluster.can("list", kind, "" if everywhere else None):
+        return []
+    return cluster.list(kind, everywhere=everywhere)
+
+
+def _get(cluster: Cluster, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
+    if cluster.serves(kind) is None or not cluster.can("get", kind, namespace, name=name):
+        return None
+    return cluster.get(kind, name, namespace)
+
+
+def _there(x: Crossing, target: Side) -> dict[tuple[str, str], Object]:
+    """Return what is on the target under the names that we want, the claims left out that CDI made for this very migration."""
+    wanted: list[tuple[Kind, str]] = []
+    if "VirtualMachine" in target.served:
+        wanted.append((VM, x.migration.target.name))
+    for disk in x.migration.disks:
+        wanted += [(kind, disk.target) for kind in (DATAVOLUME, PVC) if kind is PVC or "DataVolume" in target.served]
+    there = {(kind, name): found for kind, name in wanted if (found := x.target.get(kind, name)) is not None}
+    ours = {(PVC, name) for kind, name in there if kind is DATAVOLUME and labels.is_ours(there[kind, name], x.migration.id)}
+    return {(kind.kind, name): found for (kind, name), found in there.items() if (kind, name) not in ours}
+
+
+def _inventory(x: Crossing, vm: Object | None, vmi: Object | None, claims: Mapping[str, Object]) -> Inventory:
+    if vm is None:
+        return Inventory(())
+    m = x.migration
+    served = x.source.serves(DATAVOLUME) is not None
+    volumes = {disk.pvc: found for disk in m.disks if served and (found := x.source.get(DATAVOLUME, disk.pvc)) is not None}
+    same_place = m.source_cluster_uid == m.target_cluster_uid and m.source.namespace == m.target.namespace
+    return disks_of(vm, claims, vmi=vmi, data_volumes=volumes, target_vm=m.target.name, same_place=same_place)
+
+
+def _is_missing(x: Crossing, reference: Reference) -> bool:
+    """Tell whether the target lacks something that the VM names; what we may not look at counts as there."""
+    kind = next((known for known in KNOWN.values() if known.kind == reference.kind), None)
+    if kind is None:
+        return False
+    if x.target.serves(kind) is None:
+        return True
+    namespace = x.target.namespace if reference.namespace in (None, "", x.migration.source.namespace) else reference.namespace
+    if not x.target.can("get", kind, namespace, name=reference.name):
+        return False
+    return x.target.get(kind, reference.name, namespace) is None
+
+
+def _refused(x: Crossing, vm: Object | None, was: Was, target: Side, claims: Mapping[str, Object]) -> list[rehearsal.Refusal]:
+    """Rehearse what the target will be given, as far as it serves it, we may, and its namespace is there."""
+    if not target.namespace_exists:
+        return rehearsal.rehearse_namespace(x) if x.migration.options.create_namespace else []
+    if (
+        vm is None
+        or not {"VirtualMachine", "DataVolume"} <= set(target.served)
+        or any(words.startswith("create") for words in target.denied)
+    ):
+        return []
+    return rehearsal.rehearse_contents(x, dict(vm), was, classes=target.classes, profiles=target.profiles, claims=claims)
+
+
+def _macs(x: Crossing) -> dict[str, str]:
+    """Return who has which MAC in the target's namespace, the source VM left out."""
+    found: dict[str, str] = {}
+    for vm in _list(x.target, VM):
+        if uid_of(vm) == x.migration.source_uid or name_of(vm) == x.migration.target.name:
+            continue
+        for card in dig(vm, "spec", "template", "spec", "domain", "devices", "interfaces", default=()):
+            if card.get("macAddress"):
+                found[str(card["macAddress"])] = name_of(vm)
+    return found

@@ -1,0 +1,243 @@
+"""Let the target pull every disk, several at once, each from its own link."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, SECRET, STORAGECLASS, STORAGEPROFILE
+from migrate.model import labels
+from migrate.model.errors import Blocked, Problem
+from migrate.model.migration import Disk, Format
+from migrate.model.objects import Object, annotations_of, dig, leaving, name_of, uid_of
+from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
+from migrate.model.quantity import to_bytes
+from migrate.reading.common import taken
+from migrate.reading.datavolume import EVICTED, RECREATE, read_disk
+from migrate.reading.importing import read_import, to_create
+from migrate.rendering import frames
+from migrate.rendering.mapping import place
+from migrate.steps import exporting, looks, patches
+from migrate.steps.base import Crossing, Limits
+from migrate.steps.exporting import Export
+
+MOST_RECREATIONS = 5
+"""How often one disk, or its dead importer pod, is thrown away and pulled anew before a person is asked."""
+
+
+class ImportDisks:
+    """Ship CA and token, create the DataVolumes, and heal what CDI does not.
+
+    Each disk is joined to its link by the name of its PVC in status.links, never by its place in a list. The requested size is the
+    virtual size of the disk, not the source claim's request, which holds overhead (cdi-import 0, fact 9).
+    """
+
+    name = "import-disks"
+    limits = Limits(quiet=timedelta(minutes=20), acts=3)
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        stale = looks.unmoved(x)
+        if stale is not None:
+            return stale
+        if not x.migration.disks:
+            return done("NoDisks", "the VM has no disks to import")
+        export = exporting.source_export(x)
+        disks = _disks(x, export)
+        seen = read_import(disks, parallel=x.migration.options.parallel_disks)
+        if seen.state in (State.DONE, State.FAILED, State.BLOCKED):
+            return seen
+        return (_without_export(x, export, seen) or _without_tools(x, export) or _worn_out(x, disks) or seen).but(
+            disks=seen.disks, progress=seen.progress
+        )
+
+    def act(self, x: Crossing) -> None:
+        export = exporting.source_export(x)
+        if exporting.read(x, export, stopped=True).state is State.NEEDED:
+            return exporting.make(x, export)
+        if export.links is None:
+            return None
+        _ship(x, export)
+        disks = _disks(x, export)
+        for disk in disks:
+            if disk.reason == EVICTED:
+                _delete_importer(x, disk.name)
+            elif disk.reason in RECREATE:
+                _throw_away(x, disk.name)
+        wanted = to_create(disks, parallel=x.migration.options.parallel_disks)
+        return _create(x, export, [disk for disk in x.migration.disks if disk.target in wanted]) if wanted else None
+
+    def undo(self, x: Crossing) -> Observation:
+        refusal = looks.refuse_once_started(x)
+        if refusal is not None:
+            return refusal
+        names = x.migration.names
+        gone = looks.remove_all(
+            x,
+            *((x.target, DATAVOLUME, disk.target) for disk in x.migration.disks),
+            (x.target, CONFIGMAP, names.ca),
+            (x.target, SECRET, names.header),
+        )
+        claims = sorted(looks.made_by_cdi(x, PVC))
+        if gone.state is State.DONE and claims:
+            return waiting("BeingDeleted", f"waiting until the claims {', '.join(claims)} are gone")
+        return gone
+
+
+def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
+    """Read how every disk stands."""
+    volumes = {name_of(found): found for found in looks.disks_there(x)}
+    claims = looks.made_by_cdi(x, PVC)
+    pods = looks.made_by_cdi(x, POD)
+    read: list[DiskProgress] = []
+    for disk in x.migration.disks:
+        volume = volumes.get(disk.target) or x.target.get(DATAVOLUME, disk.target)
+        claim = claims.get(disk.target) or (x.target.get(PVC, disk.target) if volume is None else None)
+        read.append(
+            read_disk(
+                disk,
+                volume,
+                claim,
+                _importer(pods, claim),
+                migration_id=x.migration.id,
+                now=x.clock.now(),
+                total_bytes=_requested(volume) or disk.capacity_bytes,
+                url=export.links.url(disk.pvc, export.format) if export.links is not None else None,
+            )
+        )
+    return read
+
+
+def _importer(pods: Mapping[str, Object], claim: Object | None) -> Object | None:
+    """Find the importer pod of a claim by its name (cdi-import 3.8)."""
+    if claim is None:
+        return None
+    return pods.get(f"importer-prime-{uid_of(claim)}") or pods.get(f"importer-{name_of(claim)}")
+
+
+def _requested(volume: Object | None) -> int | None:
+    """Return the virtual size of a disk: what its DataVolume asks for, since that is what we wrote there. None before it is made."""
+    text = dig(volume, "spec", "storage", "resources", "requests", "storage")
+    return None if text is None else to_bytes(text)
+
+
+def _without_export(x: Crossing, export: Export, seen: Observation) -> Observation | None:
+    """Say what the pull lacks of its source: the export may expire, be deleted, or be away for a while in the middle of it."""
+    offer = exporting.read(x, export, stopped=True)
+    match offer.state:
+        case State.NEEDED:
+            return needed(offer.reason, offer.message)
+        case State.DONE:
+            return None
+        case _ if seen.state is State.NEEDED:
+            return offer if offer.state is State.BLOCKED else waiting("ExportAway", offer.message)
+        case _:
+            return None
+
+
+def _without_tools(x: Crossing, export: Export) -> Observation | None:
+    """Say whether CA and header Secret are there and carry what the export wants now; they are rotated in place (cdi-import 0, fact 5)."""
+    if export.links is None:
+        return None
+    names = x.migration.names
+    ca, header = x.target.get(CONFIGMAP, names.ca), x.target.get(SECRET, names.header)
+    for kind, name, found in (("ConfigMap", names.ca, ca), ("Secret", names.header, header)):
+        if found is not None and not labels.is_ours(found, x.migration.id):
+            return blocked("NameTaken", taken(kind, name, found))
+    if not _same_ca(ca, export):
+        return needed("CaMissing" if ca is None else "CaRotated", "the target is given the CA of the export host")
+    if not _same_header(header, export):
+        return needed("HeaderMissing" if header is None else "TokenRotated", "the target is given the token of the export")
+    return None
+
+
+def _same_ca(ca: Object | None, export: Export) -> bool:
+    return ca is not None and str(dig(ca, "data", "ca.pem", default="")).strip() == export.ca_pem.strip()
+
+
+def _same_header(header: Object | None, export: Export) -> bool:
+    return header is not None and exporting.secret_text(header, "header").partition(":")[2].strip() == export.token
+
+
+def _ship(x: Crossing, export: Export) -> None:
+    """Bring CA and header to what the export wants now. They are ours alone, so a field that somebody else changed is taken back."""
+    names = x.migration.names
+    if not _same_ca(x.target.get(CONFIGMAP, names.ca), export):
+        x.target.apply(*x.render("target/ca.yaml.j2", **frames.ca(x.migration, pem=export.ca_pem)), force=True)
+    if not _same_header(x.target.get(SECRET, names.header), export):
+        x.target.apply(*x.render("target/header.yaml.j2", **frames.header(x.migration, token=export.token)), force=True)
+
+
+def _worn_out(x: Crossing, disks: Sequence[DiskProgress]) -> Observation | None:
+    mending = [disk for disk in disks if disk.reason in RECREATE or disk.reason == EVICTED]
+    if not mending:
+        return None
+    counts = _recreations(x.target.get(CONFIGMAP, x.migration.names.ca))
+    spent = [disk for disk in mending if counts.get(disk.name, 0) >= MOST_RECREATIONS]
+    if not spent:
+        return None
+    return failed(
+        "RecreatedTooOften",
+        *(
+            Problem(
+                what=f"disk {disk.name} was begun anew {MOST_RECREATIONS} times and is not whole",
+                where="target",
+                why=disk.message,
+                now="cure the cause on the target (memory of CDI's importer, storage), then run the same again after an undo",
+            )
+            for disk in spent
+        ),
+    )
+
+
+def _recreations(ca: Object | None) -> dict[str, int]:
+    return dict(json.loads(annotations_of(ca).get(labels.RECREATED, "{}")))
+
+
+def _throw_away(x: Crossing, name: str) -> None:
+    """Delete a disk so that it is made anew."""
+    volume = x.target.get(DATAVOLUME, name)
+    if volume is not None and not leaving(volume) and labels.is_ours(volume, x.migration.id) and _counted(x, name):
+        x.target.delete(DATAVOLUME, name, uid=uid_of(volume))
+
+
+def _delete_importer(x: Crossing, name: str) -> None:
+    """Delete a dead importer pod, so that CDI makes another."""
+    pod = _importer(looks.made_by_cdi(x, POD), x.target.get(PVC, name))
+    if pod is not None and dig(pod, "status", "phase") == "Failed" and not leaving(pod) and _counted(x, name):
+        x.target.delete(POD, name_of(pod), uid=uid_of(pod))
+
+
+def _counted(x: Crossing, name: str) -> bool:
+    """Count a disk's new beginning before it is made, so that a crash in between counts once too often and never once less."""
+    ca = x.target.get(CONFIGMAP, x.migration.names.ca)
+    if ca is None:
+        return False
+    counts = _recreations(ca)
+    counts[name] = counts.get(name, 0) + 1
+    note = patches.annotate(ca, {labels.RECREATED: json.dumps(counts, sort_keys=True)})
+    x.target.patch(CONFIGMAP, name_of(ca), patches.guarded(ca, note))
+    return True
+
+
+def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
+    links = export.links
+    assert links is not None
+    classes = x.target.list(STORAGECLASS)
+    profiles = {name_of(found): found for found in x.target.list(STORAGEPROFILE)}
+    client = x.connect(export.ca_pem, export.token)
+    try:
+        for disk in wanted:
+            url, raw = links.url(disk.pvc, export.format), links.url(disk.pvc, Format.RAW)
+            if url is None or raw is None:
+                continue
+            placed = place(
+                disk, x.migration.options.storage_map, classes=classes, profiles=profiles, source_pvc=x.source.get(PVC, disk.pvc)
+            )
+            if isinstance(placed, Problem):
+                raise Blocked.of([placed])
+            frame = frames.datavolume(x.migration, disk, url=url, size_bytes=client.size(raw), placement=placed)
+            x.target.create(*x.render("target/datavolume.yaml.j2", **frame), ours_ok=True)
+    finally:
+        client.close()

@@ -1,0 +1,141 @@
+"""Fresh looks that several steps need, and the one way in which anything of ours is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import DATAVOLUME, POD, VM, VMI, Kind
+from migrate.model import labels
+from migrate.model.errors import Problem
+from migrate.model.objects import Object, annotations_of, labels_of, leaving, name_of, uid_of
+from migrate.model.observation import Observation, blocked, done, waiting
+from migrate.reading.halting import read_unmoved
+from migrate.reading.machine import halted_generation, instance_alive, launcher_pods, strategy_of
+from migrate.steps import patches
+from migrate.steps.base import Crossing
+from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
+
+OURS: Mapping[str, str | None] = {labels.MANAGED_BY: labels.OWNER}
+"""Selector of what we made, the same for every migration, so that one watch of a process serves them all."""
+VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
+"""Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
+MARKED: Mapping[str, str | None] = {labels.ID: None}
+"""Selector of what carries an id of ours, whoever made it."""
+
+
+def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
+    """Look whether the source stands as our halt left it: None if so, else BLOCKED with every disk made so far named as stale.
+
+    A source that we have released (MOVED_TO is written: the target's disks were proven before) is no longer our concern, unless
+    `even_released` asks for it: a proof that is made now is about the source as it is now.
+    """
+    vm = x.source.get(VM, x.migration.source.name)
+    if not even_released and released(x, vm):
+        return None
+    vmi = x.source.get(VMI, x.migration.source.name)
+    if read_unmoved(vm, vmi, migration_id=x.migration.id) is None:
+        return None
+    return read_unmoved(vm, vmi, migration_id=x.migration.id, copies=copies(x))
+
+
+def released(x: Crossing, vm: Object | None) -> bool:
+    """Tell whether this migration has marked the source as moved."""
+    notes = annotations_of(vm)
+    return notes.get(labels.MOVED_TO) == moved_to(x) and notes.get(labels.HALTED_BY) == x.migration.id
+
+
+def moved_to(x: Crossing) -> str:
+    """Return the value of the MOVED_TO annotation."""
+    m = x.migration
+    return f"{m.target_cluster_uid}/{m.target.namespace}/{m.target.name}"
+
+
+def copies(x: Crossing) -> tuple[str, ...]:
+    """Name the target disks that exist so far."""
+    return tuple(name_of(found) for found in disks_there(x))
+
+
+def disks_there(x: Crossing) -> list[dict[str, Any]]:
+    """List the DataVolumes of this migration."""
+    if x.target.serves(DATAVOLUME) is None:
+        return []
+    return [found for found in x.target.list(DATAVOLUME, labels=OURS) if labels.is_ours(found, x.migration.id)]
+
+
+def made_by_cdi(x: Crossing, kind: Kind) -> dict[str, dict[str, Any]]:
+    """Return, by name, the claims or pods that CDI made for this migration's DataVolumes.
+
+    They inherit its labels (cdi-import 1.4 and 3.8), all but managed-by, which names CDI.
+    """
+    return {name_of(found): found for found in x.target.list(kind, labels=MARKED) if labels_of(found).get(labels.ID) == x.migration.id}
+
+
+def noted_generation(x: Crossing) -> int | None:
+    """Read which generation our halt left the source at; None when it is not halted by this migration."""
+    vm = x.source.get(VM, x.migration.source.name)
+    if vm is None or annotations_of(vm).get(labels.HALTED_BY) != x.migration.id:
+        return None
+    return halted_generation(vm)
+
+
+def target_started(x: Crossing) -> Problem | None:
+    """Say that the target was started, by us or by anybody, if it was: from then on nothing is undone, unless that was said."""
+    name = x.migration.target.name
+    vm = x.target.get(VM, name)
+    if x.even_if_started or vm is None or not labels.is_ours(dict(vm), x.migration.id):
+        return None
+    at = annotations_of(vm).get(labels.STARTED)
+    if at is not None:
+        why = f"it was started at {at}"
+    elif instance_alive(x.target.get(VMI, name)):
+        why = "its instance exists"
+    elif strategy_of(vm) in STARTS_WHEN_SET:
+        why = f"its run strategy is {strategy_of(vm)}"
+    else:
+        return None
+    return Problem(
+        what=f"VM {x.migration.target} was started, so nothing is undone",
+        where=str(x.migration.target),
+        why=f"{why}; an undo would lose whatever its guest wrote since to {', '.join(copies(x)) or 'its memory (it has no disks)'}",
+        now="keep the target, or give that up and go back: migrate undo with --even-if-started stops the target and deletes its disks",
+    )
+
+
+def target_stopped(x: Crossing) -> Observation:
+    """Stop a target of ours that was started, one step at a time, after an undo was told to; DONE once nothing of it runs."""
+    name = x.migration.target.name
+    vm = x.target.get(VM, name)
+    if vm is None or not labels.is_ours(vm, x.migration.id):
+        return done("NotStarted", "the target is not there")
+    if strategy_of(vm) != HALTED and not leaving(vm):
+        x.target.patch(VM, name, patches.guarded(vm, patches.strategy(vm, run_strategy=HALTED)))
+        return waiting("TargetStopping", "the target is asked to stop")
+    if instance_alive(x.target.get(VMI, name)) or launcher_pods(x.target.list(POD, labels=VIRT_PODS), name):
+        return waiting("TargetStopping", "the target's guest is shutting down")
+    return done("NotStarted", "nothing of the target runs")
+
+
+def refuse_once_started(x: Crossing) -> Observation | None:
+    """Return BLOCKED if the target was started."""
+    problem = target_started(x)
+    return None if problem is None else blocked("TargetStarted", problem)
+
+
+def remove(x: Crossing, cluster: Cluster, kind: Kind, name: str) -> bool:
+    """Delete an object of this migration, and tell whether it is gone. What does not carry the migration's mark is left alone."""
+    found = cluster.get(kind, name)
+    if found is None or not labels.is_ours(found, x.migration.id):
+        return True
+    if not leaving(found):
+        cluster.delete(kind, name, uid=uid_of(found))
+    return False
+
+
+def remove_all(x: Crossing, *things: tuple[Cluster, Kind, str]) -> Observation:
+    """Delete all these objects of this migration; DONE once a look finds none of them."""
+    left = [f"{kind} {name}" for cluster, kind, name in things if not remove(x, cluster, kind, name)]
+    if left:
+        return waiting("BeingDeleted", f"waiting until {', '.join(left)} {'is' if len(left) == 1 else 'are'} gone")
+    return done("Removed", "nothing of this step is left")

@@ -1,0 +1,91 @@
+"""What we must be allowed to do, asked by SelfSubjectAccessReviews before anything is changed. `templates/rbac` grants the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import (
+    CONFIGMAP,
+    DATAVOLUME,
+    EXPORT,
+    INGRESS,
+    LEASE,
+    NAMESPACE,
+    POD,
+    PVC,
+    SECRET,
+    STORAGECLASS,
+    STORAGEPROFILE,
+    VM,
+    VMI,
+    Kind,
+)
+from migrate.model.migration import Migration, Verify
+
+VM_SUBRESOURCES = Kind("VirtualMachine", "virtualmachines", "subresources.kubevirt.io")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Verbs on one kind. `namespace` None = the side's own; the cluster-wide kinds have none anyhow."""
+
+    kind: Kind
+    verbs: tuple[str, ...]
+    subresource: str = ""
+    namespace: str | None = None
+
+
+def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Need]:
+    """Yield what the source must allow. `subresources`: stop or start of the VM, where its strategy needs them."""
+    yield Need(VM, ("get", "list", "watch", "patch"))
+    yield Need(VMI, ("get", "list", "watch"))
+    yield Need(POD, ("list",))
+    yield Need(LEASE, ("get", "create", "update", "delete"))
+    if m.disks:
+        yield Need(PVC, ("get",))
+        yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
+        yield Need(SECRET, ("get", "create", "delete"))
+    for word in subresources:
+        yield Need(VM_SUBRESOURCES, ("update",), word)
+
+
+def of_target(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Need]:
+    """Yield what the target must allow."""
+    yield Need(VM, ("get", "list", "watch", "create", "patch", "delete"))
+    yield Need(VMI, ("get", "list", "watch"))
+    yield Need(CONFIGMAP, ("get", "create", "patch", "delete"))
+    if m.disks:
+        yield Need(DATAVOLUME, ("get", "list", "watch", "create", "patch", "delete"))
+        yield Need(PVC, ("get", "list", "watch"))
+        yield Need(POD, ("list", "watch", "delete"))
+        yield Need(SECRET, ("get", "create", "patch", "delete"))
+        yield Need(STORAGECLASS, ("list",))
+        yield Need(STORAGEPROFILE, ("list",))
+    if m.disks and m.options.verify is not Verify.OFF:
+        yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
+    if m.options.create_namespace:
+        yield Need(NAMESPACE, ("get", "create"))
+    for word in subresources:
+        yield Need(VM_SUBRESOURCES, ("update",), word)
+
+
+def of_host(kubevirt_namespace: str) -> Need:
+    """Return what it takes to foretell where exports will point."""
+    return Need(INGRESS, ("list",), namespace=kubevirt_namespace)
+
+
+def denied(cluster: Cluster, needs: Iterator[Need]) -> tuple[str, ...]:
+    """Ask for each, and name in words those that are refused."""
+    return tuple(
+        _words(cluster, need, verb)
+        for need in needs
+        for verb in need.verbs
+        if not cluster.can(verb, need.kind, need.namespace, subresource=need.subresource)
+    )
+
+
+def _words(cluster: Cluster, need: Need, verb: str) -> str:
+    what = need.kind.qualified + (f"/{need.subresource}" if need.subresource else "")
+    return f"{verb} {what}" + (f" in {need.namespace or cluster.namespace}" if need.kind.namespaced else "")

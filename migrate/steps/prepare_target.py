@@ -1,0 +1,93 @@
+"""Prepare the target while the source still runs: namespace, record, and a dry run of everything that follows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from migrate import __version__
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import CONFIGMAP, NAMESPACE, PVC, STORAGECLASS, STORAGEPROFILE, VM, VMI
+from migrate.model.errors import Problem
+from migrate.model.objects import Object, leaving, name_of
+from migrate.model.observation import Observation, blocked, done, needed
+from migrate.model.record import Record
+from migrate.reading.common import generic
+from migrate.reading.machine import was_of
+from migrate.rendering import frames
+from migrate.steps import rehearsal
+from migrate.steps.base import Crossing, Limits
+
+
+class PrepareTarget:
+    """Make the namespace if that was asked for, write the record once, and rehearse the rest.
+
+    The record and the namespace stay after an undo: the one tells what happened, the other may be in use by then.
+    """
+
+    name = "prepare-target"
+    limits = Limits(quiet=timedelta(minutes=5), acts=3)
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        namespace = look_at_namespace(x.target)
+        if namespace is None:
+            if not x.migration.options.create_namespace:
+                return blocked("NamespaceMissing", _missing(x))
+            return needed("NamespaceMissing", "the target's namespace is to be made")
+        if leaving(namespace):
+            return blocked("NamespaceLeaving", _going(x))
+        record = x.target.get(CONFIGMAP, x.migration.names.record)
+        if record is None:
+            return needed("RecordMissing", "the request is to be recorded on the target")
+        return generic(record, x.migration.id) or _rehearsed(x)
+
+    def act(self, x: Crossing) -> None:
+        if look_at_namespace(x.target) is None:
+            if x.migration.options.create_namespace:
+                x.target.create(*x.render("target/namespace.yaml.j2", **frames.namespace(x.migration)), ours_ok=True)
+            return
+        record = Record(migration=x.migration, tool=__version__, who=f"{x.runner.user}@{x.runner.host}", started=x.clock.now())
+        x.target.create(*x.render("target/record.yaml.j2", **frames.record(x.migration, record)), ours_ok=True)
+
+    def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - what this step made stays
+        return done("Kept", "the record and the namespace stay")
+
+
+def look_at_namespace(cluster: Cluster) -> Object | None:
+    """Return the namespace, an empty object where we may not look at it (then every later call tells), None when it is not there."""
+    if not cluster.can("get", NAMESPACE, name=cluster.namespace):
+        return {}
+    return cluster.get(NAMESPACE, cluster.namespace)
+
+
+def _rehearsed(x: Crossing) -> Observation:
+    vm = x.source.get(VM, x.migration.source.name)
+    if vm is None:
+        return done("Prepared", "the target is prepared")
+    refusals = rehearsal.rehearse_contents(
+        x,
+        vm,
+        was_of(vm, x.source.get(VMI, x.migration.source.name)),
+        classes=x.target.list(STORAGECLASS),
+        profiles={name_of(found): found for found in x.target.list(STORAGEPROFILE)},
+        claims={disk.pvc: found for disk in x.migration.disks if (found := x.source.get(PVC, disk.pvc)) is not None},
+    )
+    if not refusals:
+        return done("Prepared", "the target is prepared, and takes what it will be given")
+    return blocked(
+        "DryRunRefused",
+        *(
+            Problem(f"the target refuses {what} (server-side dry run)", where="target", why=words, now="cure what it says, then run again")
+            for what, words in refusals
+        ),
+    )
+
+
+def _missing(x: Crossing) -> Problem:
+    return Problem(f"there is no namespace {x.target.namespace} on the target", where="target", now="create it, or say --create-namespace")
+
+
+def _going(x: Crossing) -> Problem:
+    return Problem(
+        f"the namespace {x.target.namespace} of the target is being deleted", where="target", now="wait until it is gone, run again"
+    )

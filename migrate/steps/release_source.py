@@ -1,0 +1,40 @@
+"""Mark the source as moved, so that whoever finds it knows where it lives now."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from migrate.kube.kinds import VM
+from migrate.model import labels
+from migrate.model.objects import annotations_of
+from migrate.model.observation import Observation, done, needed
+from migrate.steps import looks, patches
+from migrate.steps.base import Crossing, Limits
+
+
+class ReleaseSource:
+    """Write MOVED_TO on the source VM. What it was stays written there too: it is the way back, long after the move."""
+
+    name = "release-source"
+    limits = Limits(quiet=timedelta(minutes=5), acts=3)
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        vm = x.source.get(VM, x.migration.source.name)
+        if vm is None or looks.released(x, vm):
+            return done("Released", "the source is marked as moved" if vm is not None else "the source VM is gone")
+        return looks.unmoved(x) or needed("NotReleased", "the source is not marked as moved yet")
+
+    def act(self, x: Crossing) -> None:
+        vm = x.source.get(VM, x.migration.source.name)
+        if vm is not None and annotations_of(vm).get(labels.HALTED_BY) == x.migration.id:
+            x.source.patch(VM, x.migration.source.name, patches.guarded(vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
+
+    def undo(self, x: Crossing) -> Observation:
+        refusal = looks.refuse_once_started(x)
+        if refusal is not None:
+            return refusal
+        vm = x.source.get(VM, x.migration.source.name)
+        if vm is not None and looks.released(x, vm):
+            x.source.patch(VM, x.migration.source.name, patches.guarded(vm, patches.annotate(vm, {labels.MOVED_TO: None})))
+        return done("Removed", "the source is not marked as moved")

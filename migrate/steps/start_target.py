@@ -1,0 +1,137 @@
+"""Start the target, if the source ran or it was asked for, and watch it come up.
+
+This is the step after which nothing can be undone, so it looks at everything once more: the source halted as we left it, no instance of
+it, every disk proven.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+
+from migrate.kube.kinds import VM, VMI
+from migrate.model import labels
+from migrate.model.errors import Problem
+from migrate.model.objects import Object, annotations_of, name_of
+from migrate.model.observation import Observation, State, blocked, done, needed, waiting
+from migrate.model.was import Was
+from migrate.reading.common import generic
+from migrate.reading.machine import instance_alive, strategy_of, written_was
+from migrate.reading.starting import read_running
+from migrate.steps import looks, patches, proving, strategies
+from migrate.steps.base import Crossing, Limits
+from migrate.steps.strategies import HALTED, Going
+
+
+class StartTarget:
+    """Set the target going as the source was (`auto`), in any case, or not at all; docs/start-and-stop.md has the table."""
+
+    name = "start-target"
+    limits = Limits(quiet=timedelta(minutes=15), acts=3, blocked=timedelta(0))
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        vm = x.target.get(VM, x.migration.target.name)
+        if vm is None:
+            return waiting("TargetMissing", "the target VM is not made yet")
+        taken = generic(vm, x.migration.id)
+        if taken is not None:
+            return taken
+        source = x.source.get(VM, x.migration.source.name)
+        was = written_was(source) if source is not None else None
+        if was is None:
+            return blocked("WasUnreadable", _forgotten(x))
+        going = strategies.on_target(was, x.migration.options.start)
+        danger = looks.unmoved(x)
+        if labels.STARTED in annotations_of(vm):
+            return danger or _watched(x, vm, was, going)
+        if danger is not None:
+            return danger
+        if strategy_of(vm) == going.run_strategy and not going.starts:
+            return done("LeftHalted", going.note or f"run strategy {going.run_strategy}, not started ({_wish(x, was)})")
+        not_yet = _not_ready(x) if going.starts else None
+        return not_yet or needed("NotStarted", f"run strategy {strategy_of(vm)}, to be {going.run_strategy}")
+
+    def act(self, x: Crossing) -> None:
+        if self.observe(x).state is not State.NEEDED:
+            return
+        name = x.migration.target.name
+        vm, source = x.target.get(VM, name), x.source.get(VM, x.migration.source.name)
+        was = written_was(source) if source is not None else None
+        if vm is None or was is None:
+            return
+        going = strategies.on_target(was, x.migration.options.start)
+        if strategy_of(vm) == going.run_strategy and labels.STARTED in annotations_of(vm):
+            path = f"/apis/subresources.kubevirt.io/v1/namespaces/{x.target.namespace}/virtualmachines/{name}/start"
+            x.target.call("PUT", path, {})
+            return
+        at = x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
+        note = patches.annotate(vm, {labels.STARTED: at if going.starts else None})
+        x.target.patch(VM, name, patches.guarded(vm, patches.strategy(vm, run_strategy=going.run_strategy), note))
+
+    def undo(self, x: Crossing) -> Observation:
+        """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
+        refusal = looks.refuse_once_started(x)
+        return refusal if refusal is not None else looks.target_stopped(x)
+
+
+def _not_ready(x: Crossing) -> Observation | None:
+    """Say what forbids a start, if anything does. Called only while the target was not started."""
+    if instance_alive(x.source.get(VMI, x.migration.source.name)):
+        return waiting("GuestShuttingDown", "the guest still runs on the source")
+    if instance_alive(x.target.get(VMI, x.migration.target.name)):
+        return blocked("TargetStarted", _started_by_another(x))
+    volumes = {name_of(found): found for found in looks.disks_there(x)}
+    unproven = proving.unproven(x, volumes)
+    missing = [disk for disk in x.migration.disks if disk.target not in volumes]
+    if not unproven and not missing:
+        return None
+    names = ", ".join(disk.target for disk in missing or unproven)
+    return blocked(
+        "DisksNotProven",
+        Problem(
+            what=f"the target is not started: {names} {'is missing' if missing else 'is not proven'}",
+            where="target",
+            why="a disk without proof of identity is not a copy",
+            now="run the same again: what is missing is made anew and proven",
+        ),
+    )
+
+
+def _watched(x: Crossing, vm: Object, was: Was, going: Going) -> Observation:
+    """Say how far the start is. A strategy that somebody chose since then is theirs; a halt of theirs is not undone by us."""
+    strategy = strategy_of(vm)
+    if strategy == HALTED:
+        return blocked(
+            "TargetStoppedAgain",
+            Problem(
+                what=f"somebody stopped {x.migration.target} after we started it",
+                where="target",
+                why=f"it was started at {annotations_of(vm)[labels.STARTED]} with run strategy {going.run_strategy}, now it is Halted",
+                now="start it when it may run, then run the same again",
+            ),
+        )
+    vmi = x.target.get(VMI, x.migration.target.name)
+    return read_running(vm, vmi, strategy=strategy, want_agent=was.guest_agent)
+
+
+def _wish(x: Crossing, was: Was) -> str:
+    start = x.migration.options.start
+    return f"--start {start}" if start != "auto" else f"the source had run strategy {was.strategy} and did not run"
+
+
+def _forgotten(x: Crossing) -> Problem:
+    return Problem(
+        what=f"what {x.migration.source} was before its halt cannot be read",
+        where="source",
+        why="the VM is gone, or its annotation is missing or broken",
+        now="the disks are on the target: start the VM there by hand if the source is certain not to run",
+    )
+
+
+def _started_by_another(x: Crossing) -> Problem:
+    return Problem(
+        what=f"somebody started {x.migration.target} before us",
+        where="target",
+        why="it has an instance and does not carry our mark of a start",
+        now="stop it if its disks were not proven yet, and run the same again",
+    )

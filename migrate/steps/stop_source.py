@@ -1,0 +1,200 @@
+"""Stop the source VM cleanly, once, and write on it what it was.
+
+One JSON patch halts and remembers: whoever loses the target loses nothing. The patch tests uid and resourceVersion, so what it remembers
+is what it halts.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from migrate.kube.kinds import POD, VM, VMI
+from migrate.model import labels
+from migrate.model.errors import Problem
+from migrate.model.objects import Object, annotations_of, dig, generation_of, leaving, uid_of
+from migrate.model.observation import Observation, State, blocked, done, needed, waiting
+from migrate.model.was import Was
+from migrate.reading.halting import read_stopped
+from migrate.reading.machine import (
+    DEFAULT_GRACE_S,
+    grace_s,
+    halted_by,
+    halted_generation,
+    instance_alive,
+    strategy_of,
+    was_of,
+    written_was,
+)
+from migrate.steps import looks, patches, strategies
+from migrate.steps.base import Crossing, Limits
+from migrate.steps.strategies import HALTED, MANUAL, Going
+
+
+class StopSource:
+    """Halt the source VM and wait until nothing of it runs.
+
+    A guest with a grace period of 0 would be killed in the middle of its writes. KubeVirt takes another period only in its `stop` call,
+    before the VM is halted (a halted VM accepts but a shorter one: kubevirt-export section 7). So there the halt has two writes: what the
+    VM was is written first, then it is asked to stop with 30 s. Both are one to the reader: the generation that the halt will leave is
+    noted with the first, and until it is reached the halt is merely announced.
+    """
+
+    name = "stop-source"
+    limits = Limits(quiet=timedelta(minutes=15), acts=5)
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        m = x.migration
+        vm = x.source.get(VM, m.source.name)
+        if looks.released(x, vm):
+            return done("Released", "the source is marked as moved; it is no longer watched")
+        problem = _not_ours_to_halt(x, vm)
+        if problem is not None:
+            return blocked("HaltedByAnother", problem)
+        if vm is not None and _announced(x, vm):
+            return needed("HaltAnnounced", "what the source was is written on it; the halt follows")
+        vmi = x.source.get(VMI, m.source.name)
+        pods = [] if instance_alive(vmi) else x.source.list(POD, labels=looks.VIRT_PODS)
+        copies = looks.copies(x) if _halted(x, vm) else ()
+        seen = read_stopped(vm, vmi, pods, migration_id=m.id, now=x.clock.now(), copies=copies)
+        if seen.state is State.WAITING and vm is not None and vmi is not None:
+            return seen.but(message=f"{seen.message}{_grace_words(vm, vmi)}")
+        return seen
+
+    def act(self, x: Crossing) -> None:
+        name = x.migration.source.name
+        vm, vmi = x.source.get(VM, name), x.source.get(VMI, name)
+        if vm is None:
+            return
+        if not _announced(x, vm):
+            _halt(x, vm, vmi, announce=_killed_at_once(vmi))
+        elif _killed_at_once(vmi):
+            _call(x, "stop", {"gracePeriod": DEFAULT_GRACE_S})
+        else:
+            x.source.patch(VM, name, patches.guarded(vm, halting(vm)))
+
+    def undo(self, x: Crossing) -> Observation:
+        """Set the source going again exactly as it was, and take our annotations off."""
+        refusal = looks.refuse_once_started(x)
+        if refusal is not None:
+            return refusal
+        vm = x.source.get(VM, x.migration.source.name)
+        if vm is None or annotations_of(vm).get(labels.HALTED_BY) != x.migration.id:
+            return done("Removed", "the source carries nothing of this migration")
+        was = written_was(vm)
+        if was is None:
+            return blocked("WasUnreadable", _unreadable(x))
+        vmi = x.source.get(VMI, x.migration.source.name)
+        return _set_going(x, vm, vmi, was)
+
+
+def _set_going(x: Crossing, vm: Object, vmi: Object | None, was: Was) -> Observation:
+    """Take one step back towards what the source was. Our annotations go last, so that a crash on the way forgets nothing."""
+    going, name = strategies.on_source(was), x.migration.source.name
+    halted = strategy_of(vm) == HALTED
+    if going.request and halted:
+        x.source.patch(VM, name, patches.guarded(vm, spelled(vm, going, was)))
+        return waiting("Restoring", f"the source has run strategy {going.run_strategy} again; its start is next")
+    if going.request and strategy_of(vm) == MANUAL:
+        if instance_alive(vmi) and leaving(vmi):
+            return waiting("GuestShuttingDown", "the guest is still shutting down; it is started again after that")
+        if not instance_alive(vmi) and not _start_requested(vm):
+            _call(x, "start", {})
+            return waiting("Restoring", "the source is asked to start")
+    spec = spelled(vm, going, was) if halted else []
+    x.source.patch(VM, name, patches.guarded(vm, spec, _clearing(vm)))
+    return done("Restored", going.note or f"the source has run strategy {going.run_strategy if halted else strategy_of(vm)}")
+
+
+def _halt(x: Crossing, vm: Object, vmi: Object | None, *, announce: bool) -> None:
+    """Write what the VM is, and halt it in the same patch unless that is only announced."""
+    spec = halting(vm)
+    expected = generation_of(vm) + (1 if spec else 0)
+    notes: dict[str, str | None] = {
+        labels.WAS: was_of(vm, vmi).to_json(),
+        labels.HALTED_BY: x.migration.id,
+        labels.HALTED_GENERATION: str(expected),
+        labels.MOVED_TO: None,
+    }
+    after = x.source.patch(VM, x.migration.source.name, patches.guarded(vm, patches.annotate(vm, notes), [] if announce else spec))
+    reached = generation_of(after) + (1 if announce and spec else 0)
+    if reached != expected:
+        # Somebody's webhook changed the spec within our own write: note where that left it.
+        mended = patches.annotate(after, {labels.HALTED_GENERATION: str(reached)})
+        x.source.patch(VM, x.migration.source.name, patches.guarded(after, mended))
+
+
+def halting(vm: Object) -> patches.Operations:
+    """Return what halts a VM: nothing if it is halted, however that is spelled."""
+    return patches.strategy(vm, run_strategy=HALTED) if strategy_of(vm) != HALTED else []
+
+
+def spelled(vm: Object, going: Going, was: Was) -> patches.Operations:
+    """Spell the strategy as the user had spelled it, the legacy `running` included."""
+    if going.run_strategy != was.strategy:
+        return patches.strategy(vm, run_strategy=going.run_strategy)
+    return patches.strategy(vm, run_strategy=was.run_strategy, running=was.running)
+
+
+def _clearing(vm: Object) -> patches.Operations:
+    return patches.annotate(vm, {labels.WAS: None, labels.HALTED_BY: None, labels.HALTED_GENERATION: None, labels.MOVED_TO: None})
+
+
+def _announced(x: Crossing, vm: Object) -> bool:
+    """Tell whether our annotations stand but the halt itself is still to come: the generation is the one before."""
+    noted = halted_generation(vm)
+    return _halted(x, vm) and noted is not None and generation_of(vm) == noted - 1 and strategy_of(vm) != HALTED
+
+
+def _halted(x: Crossing, vm: Object | None) -> bool:
+    return annotations_of(vm).get(labels.HALTED_BY) == x.migration.id
+
+
+def _killed_at_once(vmi: Object | None) -> bool:
+    """Tell whether a guest runs that would be killed without any time to shut down."""
+    return vmi is not None and instance_alive(vmi) and not leaving(vmi) and dig(vmi, "spec", "terminationGracePeriodSeconds") == 0
+
+
+def _start_requested(vm: Object) -> bool:
+    return any(request.get("action") == "Start" for request in dig(vm, "status", "stateChangeRequests", default=()))
+
+
+def _call(x: Crossing, verb: str, body: dict[str, Any]) -> None:
+    x.source.call(
+        "PUT", f"/apis/subresources.kubevirt.io/v1/namespaces/{x.source.namespace}/virtualmachines/{x.migration.source.name}/{verb}", body
+    )
+
+
+def _grace_words(vm: Object, vmi: Object) -> str:
+    asked, given = dig(vm, "spec", "template", "spec", "terminationGracePeriodSeconds"), grace_s(vm, vmi)
+    return f" (its grace period of 0 s was raised to {given} s for this stop)" if asked == 0 and given > 0 else ""
+
+
+def _not_ours_to_halt(x: Crossing, vm: Object | None) -> Problem | None:
+    """Say why this VM must not be halted by this migration: it is another VM of the same name, or held by another migration."""
+    if vm is None:
+        return None
+    if uid_of(vm) != x.migration.source_uid:
+        return Problem(
+            what=f"{x.migration.source} is another VM than the one that was asked for",
+            why=f"its uid is {uid_of(vm)}, the migration was begun with {x.migration.source_uid}",
+            now="move the new VM with a command of its own; this migration has lost its source",
+        )
+    other = halted_by(vm)
+    done_with = annotations_of(vm).get(labels.MOVED_TO) or strategy_of(vm) != HALTED or halted_generation(vm) != generation_of(vm)
+    if other in ("", x.migration.id) or done_with:
+        return None
+    return Problem(
+        what=f"{x.migration.source} is halted by the migration {other}",
+        why=f"its annotation {labels.HALTED_BY} says so, and that migration has not released it",
+        now=f"finish or undo the migration {other} first",
+    )
+
+
+def _unreadable(x: Crossing) -> Problem:
+    return Problem(
+        what=f"what {x.migration.source} was before its halt cannot be read",
+        why=f"its annotation {labels.WAS} is missing or broken",
+        now=f"set its run strategy by hand and remove the annotations {labels.HALTED_BY}, {labels.HALTED_GENERATION} and {labels.WAS}",
+    )

@@ -1,0 +1,181 @@
+"""Prove every disk before anything is called copied: both sides are read, through one export each, and compared.
+
+The halted target VM is exported as the source was; the export and its token are gone again before this step is done, since the server pod
+holds the disks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from migrate.kube.kinds import EXPORT, PVC, SECRET, VM, VMI
+from migrate.model.errors import MigrateError, Problem
+from migrate.model.migration import Disk, Verify
+from migrate.model.objects import Object, dig, leaving, name_of
+from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
+from migrate.reading.machine import instance_alive
+from migrate.steps import exporting, looks, proving
+from migrate.steps.base import Crossing, Limits
+from migrate.steps.work import Work
+from migrate.transfer.export_client import NotTrusted
+from migrate.transfer.proof import Outcome
+
+MOST_ATTEMPTS = 3
+"""How often a comparison that broke off is begun again; each has the patience of transfer/patience.py within it."""
+
+
+class VerifyDisks:
+    """Compare every disk of the target with its source, as deep as was asked, and write the proof on the disk.
+
+    `since` is for a proof that is made again after the move: proofs from before do not count, and a source that is marked as moved must
+    stand as the halt left it all the same.
+    """
+
+    name = "verify-disks"
+    limits = Limits(quiet=timedelta(minutes=10), acts=4)
+    until: str | None = None
+
+    def __init__(self, since: datetime | None = None) -> None:
+        self._since = since.replace(microsecond=0) if since is not None else None
+
+    def observe(self, x: Crossing) -> Observation:
+        stale = looks.unmoved(x, even_released=self._since is not None)
+        if stale is not None:
+            return stale
+        volumes = _volumes(x)
+        lacking = _lacking(x, volumes)
+        if lacking:
+            return waiting("DisksMissing", f"not imported yet: {', '.join(lacking)}")
+        bad = [problem for disk in x.migration.disks if (problem := proving.differs(disk, volumes[disk.target])) is not None]
+        if bad:
+            return failed("DiskDiffers", *bad)
+        left = proving.unproven(x, volumes, since=self._since)
+        if not left:
+            return _after(x, volumes)
+        return _not_provable(x) or _without_exports(x) or _comparing(x, volumes, left)
+
+    def act(self, x: Crossing) -> None:
+        volumes = _volumes(x)
+        left = proving.unproven(x, volumes, since=self._since)
+        if not left:
+            _clear(x)
+            return
+        source, proof = exporting.source_export(x), exporting.proof_export(x)
+        for export in (source, proof):
+            if exporting.read(x, export, stopped=True).state is State.NEEDED:
+                return exporting.make(x, export)
+        for disk in left:
+            work = x.works.get(proving.key_of(x, disk))
+            if work is not None and isinstance(work.result, Outcome):
+                proving.write(x, disk, volumes[disk.target], work.result)
+                x.works.drop(work.key)
+            elif work is None or not work.running:
+                running = sum(found.running for other in left if (found := x.works.get(proving.key_of(x, other))) is not None)
+                if running < proving.at_once(x):
+                    x.works.start(proving.key_of(x, disk), proving.comparison(x, disk, source, proof))
+
+    def undo(self, x: Crossing) -> Observation:
+        refusal = looks.refuse_once_started(x)
+        return refusal if refusal is not None else _clear(x)
+
+
+def _volumes(x: Crossing) -> Mapping[str, Object]:
+    return {name_of(found): found for found in looks.disks_there(x)}
+
+
+def _lacking(x: Crossing, volumes: Mapping[str, Object]) -> list[str]:
+    """Name the disks that CDI is not through with: Succeeded and bound, since one may come before the other (cdi-import 3.2)."""
+    bound = {name for name, claim in looks.made_by_cdi(x, PVC).items() if dig(claim, "status", "phase") == "Bound"}
+    through = {name for name, volume in volumes.items() if dig(volume, "status", "phase") == "Succeeded"}
+    return [disk.target for disk in x.migration.disks if disk.target not in bound & through]
+
+
+def _clear(x: Crossing) -> Observation:
+    """Remove what the proof needed: works, export, token, and wait for the server pod."""
+    for disk in x.migration.disks:
+        x.works.drop(proving.key_of(x, disk))
+    names = x.migration.names
+    gone = looks.remove_all(x, (x.target, EXPORT, names.proof), (x.target, SECRET, names.proof_token))
+    if gone.state is State.DONE and exporting.exporter_pods(x.target, names.proof):
+        return waiting("ProofLeaving", "the proof's server pod is not gone yet")
+    return gone
+
+
+def _after(x: Crossing, volumes: Mapping[str, Object]) -> Observation:
+    """Everything is proven; what proved it must be gone."""
+    proof = exporting.proof_export(x)
+    if leaving(proof.found):
+        return waiting("ProofLeaving", "every disk is proven; the proof's export is being removed")
+    if proof.found is not None or proof.token:
+        return needed("ProofLeft", "every disk is proven; the proof's export is removed now")
+    if exporting.exporter_pods(x.target, proof.name):
+        return waiting("ProofLeaving", "every disk is proven; the proof's server pod is not gone yet")
+    verify = x.migration.options.verify
+    if verify is Verify.OFF:
+        return done("NotAsked", "the disks were not compared (--verify off)")
+    shown = tuple(proving.progress_of(disk, volumes[disk.target], None) for disk in x.migration.disks)
+    return done("Proven", f"{len(shown)} disk{'' if len(shown) == 1 else 's'} proven ({verify})", disks=shown)
+
+
+def _not_provable(x: Crossing) -> Observation | None:
+    vm, vmi = x.target.get(VM, x.migration.target.name), x.target.get(VMI, x.migration.target.name)
+    if vm is None:
+        return waiting("TargetMissing", "the target VM is not made yet")
+    if not instance_alive(vmi):
+        return None
+    return blocked(
+        "TargetStarted",
+        Problem(
+            what=f"somebody started {x.migration.target} before its disks were proven",
+            where="target",
+            why="its instance writes to the disks, so they cannot be compared any more",
+            now="stop it and delete it; then undo this migration and move the VM anew",
+        ),
+    )
+
+
+def _without_exports(x: Crossing) -> Observation | None:
+    """Say which of the two exports is not ready, if one is not. What the target lacks is said of the target."""
+    seen = exporting.read(x, exporting.source_export(x), stopped=True)
+    if seen.state is not State.DONE:
+        return seen
+    seen = exporting.read(x, exporting.proof_export(x), stopped=True)
+    if seen.state is not State.DONE:
+        return seen.but(problems=tuple(replace(problem, where="target") for problem in seen.problems))
+    return None
+
+
+def _comparing(x: Crossing, volumes: Mapping[str, Object], left: Sequence[Disk]) -> Observation:
+    works = {disk: x.works.get(proving.key_of(x, disk)) for disk in left}
+    shown = tuple(proving.progress_of(disk, volumes[disk.target], works.get(disk)) for disk in x.migration.disks)
+    return _of_works(x, works).but(disks=shown, progress=_fraction(shown))
+
+
+def _of_works(x: Crossing, works: Mapping[Disk, Work | None]) -> Observation:
+    ended = {disk: work for disk, work in works.items() if work is not None and not work.running}
+    for disk, work in ended.items():
+        if isinstance(work.error, NotTrusted):
+            return blocked("HostNotTrusted", *work.error.problems)
+        if work.error is not None and work.attempt >= MOST_ATTEMPTS:
+            return failed("ProofBroken", _broken(disk, work.error))
+        if work.error is not None:
+            return needed("ProofBroke", f"the comparison of {disk.target} broke off and is begun again: {work.error}")
+    if ended:
+        return needed("ProofToWrite", f"compared: {', '.join(disk.target for disk in ended)}")
+    running = [disk.target for disk, work in works.items() if work is not None]
+    if len(running) < min(len(works), proving.at_once(x)):
+        return needed("ProofToBegin", f"{len(works)} disk{'' if len(works) == 1 else 's'} to be compared")
+    return waiting("Comparing", f"comparing {', '.join(running)}")
+
+
+def _broken(disk: Disk, error: Exception) -> Problem:
+    """Say why a disk could not be compared; an error that is not of our family is a bug and is shown as it is."""
+    first = error.problems[0] if isinstance(error, MigrateError) else Problem("", why=repr(error), now="report this: it is a bug")
+    return replace(first, what=f"disk {disk.target} could not be compared{f': {first.what}' if first.what else ''}")
+
+
+def _fraction(shown: Sequence[DiskProgress]) -> float:
+    parts = [1.0 if one.state is State.DONE else (one.bytes_done or 0) / one.bytes_total if one.bytes_total else 0.0 for one in shown]
+    return sum(parts) / len(parts)

@@ -1,0 +1,228 @@
+"""The client of an export: asks for sizes, and reads disks by ranges in constant memory, straight or through a port-forward.
+
+Token and CA are given once and sit in a header and a TLS context: no address, log line or error text holds the token, and redirects
+are never followed, since they would carry it elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from migrate.model.clock import Clock
+from migrate.model.errors import Blocked, Refused, Unreachable
+from migrate.transfer import trust
+from migrate.transfer.patience import AGAIN, Interrupted, Patience
+from migrate.transfer.ranges import PIECE_BYTES, Range
+
+if TYPE_CHECKING:
+    import urllib3
+
+    from migrate.transfer.portforward import Forward
+
+TOKEN_HEADER = "x-kubevirt-export-token"  # noqa: S105 - the name of a header
+CONNECT_S = 10.0
+READ_S = 60.0
+"""The proxy gives an export server 30 s for its headers; silence of a minute is a dead stream."""
+NEVER = threading.Event()
+
+
+class NotTrusted(Blocked):
+    """The host answers with a certificate that the given CA does not vouch for; only a person can say whom to believe."""
+
+
+class ExportClient:
+    """One export host, one CA, one token. Safe to use from several threads at once."""
+
+    def __init__(self, *, ca_pem: str, token: str, clock: Clock, streams: int = 4, forward: Forward | None = None) -> None:
+        """`ca_pem` is PEM text, "" for the system's roots alone; `token` "" sends none; `streams` is how many connections are kept.
+
+        With `forward` every connection goes that way, whatever host the URL names; its certificate must be for that host all the same.
+        """
+        self._tls = trust.context(ca_pem)
+        self._headers = {TOKEN_HEADER: token} if token else {}
+        self._clock = clock
+        self._streams = streams
+        self._forward = forward
+        self._bulk: urllib3.PoolManager | None = None
+        self._lock = threading.Lock()
+
+    def probe(self, url: str) -> int:
+        """Return the status that the host answers for a URL, whatever it is. One try.
+
+        Raises NotTrusted when its certificate is refused, Unreachable when nothing answers.
+        """
+        try:
+            return int(self._ask("GET", url, again=frozenset()).status)
+        except Interrupted as trouble:
+            raise Unreachable(
+                "the export host does not answer",
+                where=host_of(url),
+                why=str(trouble),
+                now="see that this machine and the target's nodes reach it",
+            ) from None
+
+    def size(self, url: str, cancelled: threading.Event = NEVER) -> int:
+        """Return the bytes of a disk: Content-Length of HEAD on its raw link (real-stack 3.2).
+
+        Raises Refused for any answer but 200 with a length, NotTrusted, Unreachable.
+        """
+        patience = Patience(self._clock, cancelled)
+        while True:
+            try:
+                answer = self._ask("HEAD", url)
+                break
+            except Interrupted as trouble:
+                patience.pause(trouble, what="the size of a disk could not be read", where=url)
+        length = answer.headers.get("content-length", "")
+        if answer.status != 200 or not length.isdigit():
+            raise _refused("the size of a disk could not be read", url, answer.status)
+        return int(length)
+
+    def pieces(self, url: str, part: Range, *, of: int, cancelled: threading.Event = NEVER) -> Iterator[bytes]:
+        """Yield the bytes of one range in pieces of 1 MiB (the last may be shorter), of a disk that holds `of` bytes.
+
+        A broken stream is taken up where it broke. Raises Refused when the host ignores ranges or the disk has another size by now,
+        NotTrusted, and Unreachable once six tries in a row brought no byte.
+        """
+        patience = Patience(self._clock, cancelled)
+        at = part.start
+        held = bytearray()
+        while at + len(held) < part.stop:
+            try:
+                for chunk in self._stream(url, Range(at + len(held), part.stop), of=of):
+                    patience.moved()
+                    held += chunk
+                    while len(held) >= PIECE_BYTES:
+                        yield bytes(memoryview(held)[:PIECE_BYTES])
+                        del held[:PIECE_BYTES]
+                        at += PIECE_BYTES
+            except Interrupted as trouble:
+                patience.pause(trouble, what="a disk could not be read", where=url)
+        if held:
+            yield bytes(held)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            if self._bulk is not None:
+                self._bulk.clear()
+        if self._forward is not None:
+            self._forward.close()
+
+    def _ask(self, method: str, url: str, again: frozenset[int] = AGAIN) -> urllib3.BaseHTTPResponse:
+        """Ask for a head; of a body nothing is read."""
+        answer = self._request(method, url, self._headers, READ_S / 2)
+        answer.close()
+        if answer.status in again:
+            raise Interrupted(f"status {answer.status}")
+        return answer
+
+    def _request(self, method: str, url: str, headers: dict[str, str], read_s: float) -> urllib3.BaseHTTPResponse:
+        import urllib3
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return self._pool(url).request(
+                method,
+                _https(url),
+                headers={**headers, "accept-encoding": "identity"},
+                preload_content=False,
+                redirect=False,
+                retries=False,
+                enforce_content_length=False,
+                timeout=urllib3.Timeout(connect=CONNECT_S, read=read_s),
+            )
+        except HTTPError as error:
+            _raise_distrust(error, url)
+            raise Interrupted(self._words(error)) from None
+
+    def _words(self, error: Exception) -> str:
+        """Return the words of an error, and what the far end of a port-forward said about it."""
+        said = self._forward.trouble if self._forward is not None else ""
+        words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"{said} ({words})" if said else words
+
+    def _stream(self, url: str, part: Range, *, of: int) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError
+
+        answer: Any = self._request("GET", url, {**self._headers, "range": part.header}, READ_S)
+        left = part.bytes
+        try:
+            _check_answer(answer.status, answer.headers.get("content-range", ""), part, of=of, url=url)
+            while left and (chunk := answer.read(min(left, PIECE_BYTES))):
+                left -= len(chunk)
+                yield chunk
+        except (HTTPError, OSError) as error:
+            raise Interrupted(self._words(error)) from None
+        finally:
+            if left:
+                answer.close()
+            else:
+                answer.release_conn()
+        if left:
+            raise Interrupted(f"the body ended {left} bytes early")
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        from urllib.request import getproxies, proxy_bypass
+
+        import urllib3
+
+        with self._lock:
+            if self._bulk is None and self._forward is not None:
+                from migrate.transfer.portforward import pool_through
+
+                self._bulk = pool_through(self._forward, tls=self._tls, streams=self._streams)
+            elif self._bulk is None:
+                proxy = getproxies().get("https", "")
+                if proxy and not proxy_bypass(urlsplit(url).hostname or ""):
+                    self._bulk = urllib3.ProxyManager(proxy, ssl_context=self._tls, maxsize=self._streams)
+                else:
+                    self._bulk = urllib3.PoolManager(ssl_context=self._tls, maxsize=self._streams)
+            return self._bulk
+
+
+def host_of(url: str) -> str:
+    """Return host and port of a URL."""
+    return urlsplit(url).netloc
+
+
+def _https(url: str) -> str:
+    if urlsplit(url).scheme != "https":
+        raise Refused("a link of the export is not https", where=url, now="the token would go over the wire in the open; fix the link")
+    return url
+
+
+def _check_answer(status: int, content_range: str, part: Range, *, of: int, url: str) -> None:
+    if status in AGAIN:
+        raise Interrupted(f"status {status}")
+    if status != 206:
+        raise _refused("a disk could not be read", url, status)
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", content_range)
+    if found is None or (int(found[1]), int(found[2]) + 1) != (part.start, part.stop):
+        raise Refused("the export host answered another range than was asked for", where=url, why=f"Content-Range: {content_range}")
+    if int(found[3]) != of:
+        raise Refused("a disk has another size than before", where=url, why=f"{found[3]} bytes, was {of}", now="see who changes it")
+
+
+def _refused(what: str, url: str, status: int) -> Refused:
+    match status:
+        case 401 | 403:
+            now = "the token in the Secret is not the one that the export server knows; run the same again"
+        case 404:
+            now = "the export or its volume is gone; run the same again"
+        case 200:
+            now = "something between here and the export server drops ranges or lengths; take it out of the way"
+        case _:
+            now = "ask the export host's logs"
+    return Refused(what, where=url, why=f"status {status}", now=now, status=status)
+
+
+def _raise_distrust(error: Exception, url: str) -> None:
+    words = trust.distrust(error)
+    if words:
+        now = "give its CA as a PEM file with --source-ca or --target-ca"
+        raise NotTrusted("the certificate of the export host is not trusted", where=host_of(url), why=words, now=now) from None

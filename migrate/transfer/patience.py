@@ -1,0 +1,47 @@
+"""When a request to an export host is asked again. Streams resume where they broke off; whole requests start anew.
+
+Named causes only: connection lost or refused, time-out, a body that ends early, 429, and the 5xx of a proxy whose export is being replaced
+(kubevirt-export sections 2 and 4: a pod is replaced at its deadline, the proxy answers 502 and 503 meanwhile).
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from migrate.model.clock import Clock
+from migrate.model.errors import Unreachable
+
+AGAIN = frozenset({429, 500, 502, 503, 504})
+MOST_TRIES = 6
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 15.0
+
+
+class Interrupted(Exception):
+    """One try broke off for a cause that may pass. Never shown itself; its words are."""
+
+
+@dataclass(slots=True)
+class Patience:
+    """Tries in a row that brought nothing; any byte that arrives makes it new."""
+
+    clock: Clock
+    cancelled: threading.Event
+    tries: int = 0
+
+    def moved(self) -> None:
+        """Note that something arrived."""
+        self.tries = 0
+
+    def pause(self, trouble: Interrupted, *, what: str, where: str) -> None:
+        """Wait before the next try: 1 s doubling to 15 s.
+
+        Raise Unreachable with the cause's words once six tries in a row brought nothing, or nobody waits for it any more.
+        """
+        self.tries += 1
+        if self.tries >= MOST_TRIES or self.cancelled.is_set():
+            raise Unreachable(
+                what, where=where, why=str(trouble), now="see that the export is Ready and its host answers; then run the same again"
+            )
+        self.clock.wait(self.cancelled, min(FIRST_PAUSE_S * 2 ** (self.tries - 1), LONGEST_PAUSE_S))

@@ -1,0 +1,148 @@
+"""stop-source: halts once, cleanly, remembers what was, and goes back to exactly that."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from migrate.kube.kinds import VM, VMI
+from migrate.model import labels
+from migrate.model.observation import State
+from tests.steps.conftest import Stage
+
+STEP = "stop-source"
+
+
+def test_a_running_vm_is_halted_in_one_write_that_remembers(stage: Stage) -> None:
+    """From nothing: one patch halts and writes what was, who halted it and the generation it leaves; then nothing of it runs."""
+    scene = stage(strategy="Always")
+    instance = scene.east.get(VMI, scene.name)["metadata"]["uid"]
+    assert scene.writes(lambda: scene.walk(STEP)) == ["patch virtualmachines"]
+    vm = scene.vm(scene.east)
+    notes = vm["metadata"]["annotations"]
+    assert vm["spec"]["runStrategy"] == "Halted"
+    assert notes[labels.HALTED_BY] == scene.x.migration.id
+    assert notes[labels.HALTED_GENERATION] == str(vm["metadata"]["generation"])
+    was = json.loads(notes[labels.WAS])
+    assert (was["runStrategy"], was["instance"]) == ("Always", instance)
+    assert scene.east.get(VMI, scene.name) is None
+
+
+def test_a_halted_vm_is_only_marked(stage: Stage) -> None:
+    """A VM that does not run keeps its spec: the generation stays, the marks are written."""
+    scene = stage()
+    before = scene.vm(scene.east)["metadata"]["generation"]
+    scene.walk(STEP)
+    after = scene.vm(scene.east)["metadata"]
+    assert after["generation"] == before
+    assert after["annotations"][labels.HALTED_GENERATION] == str(before)
+
+
+def test_a_stopped_source_is_left_alone(stage: Stage) -> None:
+    """Repeating writes nothing."""
+    scene = stage(strategy="Always").to(STEP)
+    assert scene.look(STEP).state is State.DONE
+    assert scene.writes(lambda: scene.walk(STEP)) == []
+
+
+def test_a_source_that_somebody_started_is_never_halted_twice(stage: Stage) -> None:
+    """A start after our halt is BLOCKED SourceStartedAgain, and nothing is written."""
+    scene = stage(strategy="Always").to(STEP)
+    scene.start(scene.east)
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "SourceStartedAgain")
+    assert scene.phase(scene.east) == "Running"
+
+
+def test_started_and_stopped_again_between_two_looks_is_seen(stage: Stage) -> None:
+    """The generation tells what nobody saw."""
+    scene = stage(strategy="Always").to(STEP)
+    scene.start(scene.east)
+    scene.stop(scene.east)
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "SourceChanged")
+
+
+def test_a_vm_halted_by_another_migration_is_not_touched(stage: Stage) -> None:
+    """BLOCKED HaltedByAnother names the migration that holds it."""
+    scene = stage().to(STEP)
+    other = {labels.HALTED_BY: "0123456789ab"}
+    scene.east.merge(VM, scene.name, {"metadata": {"annotations": other}})
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "HaltedByAnother")
+    assert "0123456789ab" in seen.problems[0].what
+
+
+def test_another_vm_of_the_same_name_is_not_touched(stage: Stage) -> None:
+    """A VM that was deleted and made again is another one, whatever its name."""
+    scene = stage(disks=())
+    made = scene.vm(scene.east)
+    scene.east.delete(VM, scene.name)
+    scene.until(lambda: scene.east.get(VM, scene.name) is None)
+    scene.east.create({**made, "metadata": {"name": scene.name, "namespace": "shop"}, "status": {}})
+    seen = scene.look(STEP)
+    assert seen.state is State.BLOCKED
+    assert "another VM" in seen.problems[0].what
+
+
+def test_a_grace_of_zero_is_raised_for_the_stop_and_said(stage: Stage) -> None:
+    """The guest gets 30 s: what the VM was is written first, then KubeVirt's stop carries the period."""
+    scene = stage(strategy="Always", grace_s=0)
+    scene.act(STEP)
+    assert scene.look(STEP).reason == "HaltAnnounced"
+    assert scene.vm(scene.east)["spec"]["runStrategy"] == "Always"
+    scene.act(STEP)
+    assert scene.east.get(VMI, scene.name)["spec"]["terminationGracePeriodSeconds"] == 30
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.WAITING, "GuestShuttingDown")
+    assert "raised to 30 s" in seen.message
+    scene.walk(STEP)
+    assert json.loads(scene.vm(scene.east)["metadata"]["annotations"][labels.WAS])["gracePeriodSeconds"] == 0
+
+
+def test_a_grace_of_zero_under_manual_ends_halted(stage: Stage) -> None:
+    """Manual keeps its strategy when it is asked to stop, so the halt follows as a write of its own."""
+    scene = stage(strategy="Manual", grace_s=0)
+    scene.start(scene.east)
+    assert scene.writes(lambda: scene.walk(STEP)) == ["patch virtualmachines", "update virtualmachines/stop", "patch virtualmachines"]
+    assert scene.vm(scene.east)["spec"]["runStrategy"] == "Halted"
+
+
+@pytest.mark.parametrize("strategy", ["Always", "running", "Manual", "RerunOnFailure", "Once", "Halted"])
+def test_undo_restores_exactly_what_was(stage: Stage, strategy: str) -> None:
+    """Spec, spelling, instance and annotations are as before; asking again changes nothing."""
+    scene = stage(strategy=strategy)
+    if strategy == "Manual":
+        scene.start(scene.east)
+    before = scene.vm(scene.east)
+    ran = scene.phase(scene.east) == "Running"
+    scene.to(STEP)
+    assert scene.undo(STEP).state is State.DONE
+    after = scene.vm(scene.east)
+    assert {key: after["spec"].get(key) for key in ("running", "runStrategy")} == {
+        key: before["spec"].get(key) for key in ("running", "runStrategy")
+    }
+    assert not [key for key in after["metadata"].get("annotations", {}) if key.startswith("kubevirt-migrate.io/")]
+    if ran:
+        scene.until(lambda: scene.phase(scene.east) == "Running")
+    assert scene.writes(lambda: scene.undo(STEP)) == []
+
+
+def test_undo_does_not_start_what_had_ended(stage: Stage) -> None:
+    """RerunOnFailure without an instance would start as soon as it is set, so the VM stays Halted and that is said."""
+    scene = stage(strategy="RerunOnFailure")
+    scene.stop(scene.east)
+    scene.to(STEP)
+    seen = scene.undo(STEP)
+    assert "stays Halted" in seen.message
+    assert scene.vm(scene.east)["spec"]["runStrategy"] == "Halted"
+
+
+def test_what_was_unreadable_is_said(stage: Stage) -> None:
+    """Without the memory of what it was the undo fails with the remedy, and changes nothing."""
+    scene = stage(strategy="Always").to(STEP)
+    scene.east.merge(VM, scene.name, {"metadata": {"annotations": {labels.WAS: "{"}}})
+    seen = scene.undo(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "WasUnreadable")
+    assert labels.HALTED_BY in seen.problems[0].now
