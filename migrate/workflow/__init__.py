@@ -1,0 +1,1 @@
+"""The engine and what it keeps: deciding, running, recording, going back."""

@@ -1,0 +1,147 @@
+"""What can be done with a finished move: prove its disks once more, or retire its source."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import VM, VMI
+from migrate.model import labels
+from migrate.model.clock import Clock
+from migrate.model.errors import Blocked, MigrateError, Problem
+from migrate.model.migration import Migration, Verify
+from migrate.model.objects import annotations_of, leaving, name_of
+from migrate.model.record import Record
+from migrate.model.report import Event, Outcome
+from migrate.reading.halting import read_unmoved
+from migrate.reading.machine import instance_alive, strategy_of
+from migrate.steps import looks
+from migrate.steps.base import Crossing, Step
+from migrate.steps.claim_source import ClaimSource, release
+from migrate.steps.clean_up import CleanUp, take_down
+from migrate.steps.publish_disks import PublishDisks
+from migrate.steps.retire_source import RetireSource
+from migrate.steps.strategies import STARTS_WHEN_SET
+from migrate.steps.verify_disks import VerifyDisks
+from migrate.workflow import records, reporting
+from migrate.workflow.ask import Question, ask
+from migrate.workflow.crossing import crossing, engine
+from migrate.workflow.run import Ending
+from migrate.workflow.watches import watch
+
+log = logging.getLogger("migrate.afterwards")
+
+
+class Afterwards:
+    """One command about a finished move. Use once."""
+
+    def __init__(self, question: Question, *, source: Cluster, target: Cluster, clock: Clock, show: Callable[[Event], None]) -> None:
+        self._question, self._clock, self._show = question, clock, show
+        self._source, self._target = source, target
+        self._bell = threading.Event()
+        asked = ask(question, source, target, strict=False)
+        self.record = _finished(asked.record, asked.migration)
+        options = replace(
+            self.record.migration.options,
+            source_ca=question.options.source_ca or self.record.migration.options.source_ca,
+            target_ca=question.options.target_ca or self.record.migration.options.target_ca,
+        )
+        self.migration = replace(self.record.migration, source=question.source, target=question.target, options=options)
+        """As it was recorded, by the names that contexts have on this machine."""
+
+    def prove(self, depth: Verify) -> Ending:
+        """Compare all disks anew, `depth` deep, and write the new proofs. Raises Blocked when no proof is possible any more."""
+        x = self._crossing(replace(self.migration, options=replace(self.migration.options, verify=depth)))
+        problems = impossible(x)
+        if problems:
+            raise Blocked.of(problems)
+        ending = self._walk(x, [ClaimSource(), PublishDisks(), VerifyDisks(since=self._clock.now()), CleanUp()], Outcome.PROVEN)
+        if ending.error is None:
+            records.write(x, replace(self.record, disks=reporting.proofs(x.target, x.migration)))
+        return ending
+
+    def retire(self) -> Ending:
+        """Delete the source VM and its disks. Ask the user before; what forbids it is in the ending's error."""
+        x = self._crossing(self.migration)
+        return self._walk(x, [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED)
+
+    def to_retire(self) -> str:
+        """Say what `retire` would delete. Raises Blocked for what forbids it."""
+        seen = RetireSource().observe(self._crossing(self.migration))
+        if seen.problems:
+            raise Blocked.of(seen.problems)
+        return seen.message
+
+    def _crossing(self, migration: Migration) -> Crossing:
+        return crossing(migration, source=self._source, target=self._target, clock=self._clock, bell=self._bell)
+
+    def _walk(self, x: Crossing, steps: list[Step], good: Outcome) -> Ending:
+        """Run the steps; whatever happens, works are ended, and exports, tokens and claim are given up."""
+        walk = engine(x, steps, show=self._show, bell=self._bell)
+        error: BaseException | None = None
+        with watch(x, self._bell):
+            try:
+                walk.run()
+            except (MigrateError, KeyboardInterrupt) as caught:
+                error = caught
+            finally:
+                x.works.cancel(x.migration.id)
+        outcome = good if error is None else reporting.outcome_of(error)
+        if error is not None and outcome is not Outcome.HELD:
+            take_down(x)
+            release(x)
+        record = self.record if error is not None else replace(self.record, disks=reporting.proofs(x.target, x.migration))
+        report = reporting.report(
+            x.migration,
+            outcome,
+            record=record,
+            logs=walk.logs,
+            source=self._source,
+            target=self._target,
+            error=error,
+            stopped_at=walk.current.name if walk.current is not None else "",
+        )
+        return Ending(report, error)
+
+
+def impossible(x: Crossing) -> tuple[Problem, ...]:
+    """Say why the disks of a finished move cannot be compared any more; nothing if they can."""
+    m, found = x.migration, []
+    vm = x.source.get(VM, m.source.name)
+    moved = read_unmoved(vm, x.source.get(VMI, m.source.name), migration_id=m.id)
+    if moved is not None:
+        now = "nothing can be proven about the move any more; the proofs that were made then are in its record"
+        found += [Problem(problem.what, "source", problem.why, now) for problem in moved.problems]
+    target = x.target.get(VM, m.target.name)
+    here = {name_of(volume) for volume in looks.disks_there(x) if not leaving(volume)}
+    lacking = [disk.target for disk in m.disks if disk.target not in here]
+    if target is None or lacking:
+        gone = [f"VM {m.target.name}"] * (target is None) + [f"disk {name}" for name in lacking]
+        found.append(Problem(f"there is no {', no '.join(gone)} on the target", where="target", now="find out who removed them"))
+        return tuple(found)
+    started = annotations_of(target).get(labels.STARTED)
+    alive = instance_alive(x.target.get(VMI, m.target.name))
+    if started or alive or strategy_of(target) in STARTS_WHEN_SET:
+        why = f"it was started at {started}" if started else "its instance runs" if alive else f"run strategy {strategy_of(target)}"
+        found.append(
+            Problem(
+                f"{m.target} was started, so its disks cannot be compared with the source any more",
+                where="target",
+                why=f"{why}; its guest has written to them since",
+                now="the proofs that were made before the start are in its record: migrate status",
+            )
+        )
+    return tuple(found)
+
+
+def _finished(record: Record | None, migration: Migration) -> Record:
+    pair = f"{migration.source} {migration.target}"
+    if record is not None and record.finished is not None and record.outcome is Outcome.MOVED:
+        return record
+    if record is not None and record.outcome is Outcome.UNDONE:
+        raise Blocked("this move was undone", where=f"migration {record.migration.id}", now=f"move the VM anew: migrate vm {pair} --again")
+    why = "it was begun and is not finished" if record is not None else "it was never begun"
+    raise Blocked("this move is not finished", where=pair.replace(" ", " → "), why=why, now=f"go on with: migrate vm {pair}")

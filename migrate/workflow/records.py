@@ -1,0 +1,57 @@
+"""The record of a migration: a ConfigMap in the target namespace, readable with kubectl.
+
+It holds only what can no longer be observed (design, sentence 2): who asked for what and when, measured times, proofs of the past.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import CONFIGMAP
+from migrate.model import labels
+from migrate.model.errors import Blocked
+from migrate.model.record import Record
+from migrate.rendering import frames
+from migrate.steps.base import Crossing
+
+
+def read(target: Cluster, name: str) -> Record | None:
+    """Read one record of the target namespace; None when there is none.
+
+    Raises Blocked when the name is taken by something that is not a record of ours, or when the record cannot be read.
+    """
+    found = target.get(CONFIGMAP, name)
+    if found is None:
+        return None
+    if not labels.is_ours(found):
+        raise Blocked(
+            f'the name "{name}" that the record needs is taken by a ConfigMap that is not ours',
+            where=f"{target.context}, namespace {target.namespace}",
+            now="rename or remove that ConfigMap; we change nothing without our mark",
+        )
+    return _record(found, target)
+
+
+def every(target: Cluster, *, everywhere: bool = False) -> list[Record]:
+    """List the records of the target namespace (or of all namespaces), the newest first."""
+    found = target.list(CONFIGMAP, labels={labels.MANAGED_BY: labels.OWNER, labels.ROLE: "record"}, everywhere=everywhere)
+    return sorted((_record(one, target) for one in found), key=lambda record: record.started, reverse=True)
+
+
+def write(x: Crossing, record: Record) -> None:
+    """Write the record anew. It was created by us, not applied, so that a taken name shows; hence the force against our own first write."""
+    x.target.apply(*x.render("target/record.yaml.j2", **frames.record(x.migration, record)), force=True)
+
+
+def _record(found: dict[str, Any], target: Cluster) -> Record:
+    try:
+        return Record.of_data(found.get("data") or {})
+    except ValueError as error:
+        name = found["metadata"]["name"]
+        raise Blocked(
+            f'the record "{name}" cannot be read',
+            where=f"{target.context}, namespace {found['metadata'].get('namespace', target.namespace)}",
+            why=str(error),
+            now=f"look at it (kubectl get configmap {name} -o yaml); a newer version of this tool may have written it",
+        ) from error

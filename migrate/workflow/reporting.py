@@ -1,0 +1,137 @@
+"""From records, logs and a last look to the report that a person reads at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import DATAVOLUME
+from migrate.model.errors import MigrateError, Problem
+from migrate.model.migration import Migration
+from migrate.model.observation import State
+from migrate.model.record import DiskProof, Record
+from migrate.model.refs import VMRef
+from migrate.model.report import DiskReport, Outcome, Report, Stand, StepReport
+from migrate.reading.proof import proof_of
+from migrate.workflow.engine import StepLog
+from migrate.workflow.stands import stand
+
+UNTOUCHED = "nothing was changed on either side"
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Return the word for how a run ended that stopped with this error."""
+    return Outcome(error.word) if isinstance(error, MigrateError) else Outcome.INTERRUPTED
+
+
+def proofs(target: Cluster, migration: Migration) -> tuple[DiskProof, ...]:
+    """Read the proofs from the disks that carry them."""
+    found = ((disk.target, target.get(DATAVOLUME, disk.target)) for disk in migration.disks)
+    read = ((name, proof_of(volume)) for name, volume in found if volume is not None)
+    return tuple(DiskProof(name, p.digest, p.coverage, p.bytes, p.source_generation, p.at) for name, p in read if p is not None)
+
+
+def standing(record: Record, source: Cluster | None, target: Cluster) -> Report:
+    """Make the report of a migration that is not run now, from its record and a look at both VMs."""
+    return report(
+        record.migration,
+        record.outcome or Outcome.UNFINISHED,
+        record=record,
+        logs={},
+        source=source,
+        target=target,
+        error=None,
+        stopped_at="",
+    )
+
+
+def report(
+    migration: Migration,
+    outcome: Outcome,
+    *,
+    record: Record | None,
+    logs: Mapping[str, StepLog],
+    source: Cluster | None,
+    target: Cluster,
+    error: BaseException | None,
+    stopped_at: str,
+) -> Report:
+    """Put the report together; looks at both VMs once more."""
+    here, there = stand(source, migration.source), stand(target, migration.target)
+    return Report(
+        migration=migration.id,
+        playbook=migration.playbook,
+        attempt=migration.attempt,
+        outcome=outcome,
+        source=here,
+        target=there,
+        steps=_steps(record, logs),
+        disks=_disks(migration, record),
+        started=record.started if record else None,
+        finished=record.finished if record else None,
+        downtime_s=record.downtime_s if record else None,
+        problems=_problems(error, stopped_at),
+        now=_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
+    )
+
+
+def _steps(record: Record | None, logs: Mapping[str, StepLog]) -> tuple[StepReport, ...]:
+    """Tell what each step took: over all runs as far as the record knows, else in this run."""
+    over_all = {tally.step: tally for tally in record.steps} if record else {}
+    rows = []
+    for name in dict.fromkeys([*logs, *over_all]):
+        entry, tally = logs.get(name), over_all.get(name)
+        last = entry.last if entry else None
+        rows.append(
+            StepReport(
+                name,
+                last.state if last else State.DONE,
+                last.reason if last else "Recorded",
+                last.message if last else "done in an earlier run",
+                seconds=tally.seconds if tally else entry.seconds if entry else 0.0,
+                acts=tally.acts if tally else entry.acts if entry else 0,
+                bytes=tally.bytes if tally else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _disks(migration: Migration, record: Record | None) -> tuple[DiskReport, ...]:
+    proven = {proof.disk: proof for proof in record.disks} if record else {}
+    names = [(disk.pvc, disk.target) for disk in migration.disks] or [("", name) for name in proven]
+    rows = ((pvc, name, proven.get(name)) for pvc, name in names)
+    return tuple(DiskReport(pvc, name, p.bytes, p.coverage, p.digest, p.at) if p else DiskReport(pvc, name) for pvc, name, p in rows)
+
+
+def _problems(error: BaseException | None, stopped_at: str) -> tuple[Problem, ...]:
+    if isinstance(error, MigrateError):
+        return error.problems
+    if error is None:
+        return ()
+    return (Problem("stopped by you", where=stopped_at),)
+
+
+def unasked(source: VMRef, target: VMRef, error: MigrateError) -> Report:
+    """Make the report of a question that could not even be asked."""
+    return Report("", "", 0, outcome_of(error), Stand(str(source)), Stand(str(target)), problems=error.problems, now=(UNTOUCHED,))
+
+
+def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, touched: bool) -> tuple[str, ...]:
+    """Say how to go on and how to go back."""
+    pair = f"{migration.source} {migration.target}"
+    match outcome:
+        case Outcome.MOVED | Outcome.NOTHING_LEFT:
+            kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
+            patch = f'patch vm {migration.target.name} --type merge -p \'{{"spec":{{"runStrategy":"Always"}}}}\''
+            start = f"start it when you are ready: {kubectl} {patch}"
+            kept = "the source VM and its disks are kept, halted; delete them yourself when you no longer need them"
+            return (*(() if there.running else (start,)), *((kept,) if here.exists else ()))
+        case Outcome.UNDONE:
+            return (f"ask anew with: migrate vm {pair} --again",)
+        case Outcome.PLANNED:
+            return (f"do it with: migrate vm {pair}",)
+        case _ if not touched:
+            return (UNTOUCHED, "go on: run the same command again when that is cured")
+        case _:
+            go_on = f"go on: run the same command again (migrate vm {pair}); it resumes where it stopped"
+            return (go_on,) if there.running else (go_on, f"go back: migrate undo {pair}")

@@ -1,0 +1,231 @@
+"""One migration from question to report: asks, walks, records, tells how things stand, and goes back if that was asked for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from migrate import __version__
+from migrate.kube.cluster import Cluster
+from migrate.model.clock import Clock
+from migrate.model.errors import Blocked, MigrateError, Problem
+from migrate.model.migration import Migration, OnFailure
+from migrate.model.observation import Observation
+from migrate.model.record import Record
+from migrate.model.report import Event, Outcome, Report, events_of, stamp
+from migrate.rendering.assets import find_data
+from migrate.rendering.render import Renderer
+from migrate.steps.base import Crossing, Step
+from migrate.steps.claim_source import ClaimSource, holds, release, renew
+from migrate.steps.runner import this_runner
+from migrate.steps.work import Works
+from migrate.transfer.export_client import ExportClient
+from migrate.workflow import playbook, records, reporting
+from migrate.workflow.ask import Asked, Question, ask
+from migrate.workflow.dryrun import dry_run
+from migrate.workflow.engine import Engine, StepLog
+from migrate.workflow.watches import watch
+
+log = logging.getLogger("migrate.run")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: always a report, and the error if it did not end well."""
+
+    report: Report
+    error: BaseException | None = None
+
+
+class Run:
+    """One run of one question. Use once."""
+
+    def __init__(
+        self,
+        question: Question,
+        *,
+        source: Cluster,
+        target: Cluster,
+        clock: Clock,
+        show: Callable[[Event], None],
+        templates: Sequence[Path] = (),
+    ) -> None:
+        """`source` and `target` are bound to the namespaces of the two references; `templates` are searched before ours."""
+        self._question = question
+        self._source, self._target = source, target
+        self._clock = clock
+        self._show = show
+        self._renderer = Renderer([*templates, find_data("templates")])
+        self._bell = threading.Event()
+        self._record: Record | None = None
+        self._acted: dict[str, datetime] = {}
+
+    def move(self) -> Ending:
+        """Run the playbook to its end, or to the first thing that stops it.
+
+        Errors from before the migration is known (no such VM, unreachable cluster, other options) are raised; later ones are in the ending.
+        """
+        asked = ask(self._question, self._source, self._target)
+        self._record = asked.record
+        if asked.closed:
+            return self._closed(asked)
+        x = self._crossing(asked.migration)
+        engine = self._engine(x)
+        with watch(x, self._bell):
+            try:
+                engine.run()
+            except (MigrateError, KeyboardInterrupt) as error:
+                return self._stopped(x, engine, error)
+            finally:
+                x.works.cancel(x.migration.id)
+        self._close(x, Outcome.MOVED)
+        return Ending(self._report(x.migration, engine, Outcome.MOVED))
+
+    def plan(self) -> Ending:
+        """Do a dry run: look at everything, write nothing, report what would be written. Errors as in `move`."""
+        asked = ask(self._question, self._source, self._target)
+        self._record = asked.record
+        if asked.closed:
+            return self._closed(asked)
+        x = self._crossing(asked.migration)
+        engine = self._engine(x)
+        try:
+            writes = dry_run(x, engine)
+        except MigrateError as error:
+            return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error), error)
+        return Ending(replace(self._report(x.migration, engine, Outcome.PLANNED), writes=writes))
+
+    def undo(self) -> Ending:
+        """Walk backwards from wherever the migration stands. Errors as in `move`."""
+        asked = ask(self._question, self._source, self._target, strict=False)
+        self._record = asked.record
+        if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
+            return Ending(self._report(asked.migration, None, Outcome.UNDONE))
+        m = asked.record.migration if asked.record is not None else asked.migration
+        x = self._crossing(replace(asked.migration, options=m.options, disks=m.disks))
+        engine = self._engine(x)
+        with watch(x, self._bell):
+            try:
+                self._go_back(x, engine)
+            except (MigrateError, KeyboardInterrupt) as error:
+                release(x)
+                return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error), error)
+        return Ending(self._report(x.migration, engine, Outcome.UNDONE))
+
+    def _closed(self, asked: Asked) -> Ending:
+        """Answer for a case that is closed: a finished move has nothing left to do, an undone one is begun anew only if that is said."""
+        if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
+            words = Blocked(
+                "this move was undone",
+                where=f"migration {asked.migration.id}",
+                why=f"at {stamp(asked.record.finished)}",
+                now="say --again to move the VM anew",
+            )
+            return Ending(self._report(asked.migration, None, Outcome.UNDONE, words), words)
+        return Ending(self._report(asked.migration, None, Outcome.NOTHING_LEFT))
+
+    def _crossing(self, migration: Migration) -> Crossing:
+        return Crossing(
+            migration=migration,
+            source=self._source,
+            target=self._target,
+            render=self._renderer.render,
+            clock=self._clock,
+            works=Works(self._bell),
+            runner=this_runner(),
+            connect=lambda ca, token: ExportClient(ca_pem=ca, token=token, clock=self._clock),
+        )
+
+    def _engine(self, x: Crossing) -> Engine:
+        def tell(step: Step, seen: Observation) -> None:
+            for event in events_of(seen, time=self._clock.now(), migration=x.migration.id, step=step.name):
+                self._show(event)
+
+        return Engine(
+            steps=playbook.load(x.migration.playbook).steps,
+            x=x,
+            show=tell,
+            bell=self._bell,
+            before_look=lambda: renew(x),
+            after_step=lambda entry: self._note(x, entry),
+        )
+
+    def _stopped(self, x: Crossing, engine: Engine, error: MigrateError | KeyboardInterrupt) -> Ending:
+        """End a run that stopped: go back if that was asked for, let go of the claim, say how things stand."""
+        outcome = reporting.outcome_of(error)
+        wanted = x.migration.options.on_failure is OnFailure.UNDO and isinstance(error, MigrateError) and outcome is not Outcome.HELD
+        begun = holds(x) or self._record is not None
+        if wanted and begun:
+            back = self._engine(x)
+            try:
+                self._go_back(x, back)
+                return Ending(self._report(x.migration, engine, Outcome.UNDONE, error), error)
+            except MigrateError as second:
+                log.warning("going back failed: %s", second)
+                back_failed = Problem(f"going back failed: {second.what}", second.where, second.why, second.now)
+                error = type(error).of([*error.problems, back_failed])
+        if holds(x):
+            self._note_stop(x, outcome)
+        release(x)
+        return Ending(self._report(x.migration, engine, outcome, error), error)
+
+    def _go_back(self, x: Crossing, engine: Engine) -> None:
+        replace(engine, steps=[ClaimSource()], logs={}).run()
+        engine.undo()
+        self._close(x, Outcome.UNDONE)
+
+    def _note(self, x: Crossing, entry: StepLog) -> None:
+        """Write down what a step took; only steps that did something are worth a write."""
+        if entry.acts == 0:
+            return
+        record = records.read(x.target, x.migration.names.record)
+        if record is None:
+            return
+        last = entry.last
+        moved = sum(disk.bytes_done or 0 for disk in last.disks) if last is not None and last.disks else None
+        record = record.tally(entry.name, seconds=entry.seconds, acts=entry.acts, bytes=moved)
+        if entry.name == "stop-source" and record.halted is None:
+            record = replace(record, halted=entry.acted_at)
+        if entry.name == "start-target":
+            record = replace(record, ready=self._clock.now())
+        records.write(x, record)
+        self._record = record
+
+    def _note_stop(self, x: Crossing, outcome: Outcome) -> None:
+        """Write down how this run ended. Only the holder of the claim may: the record of a running migration is its runner's."""
+        try:
+            record = records.read(x.target, x.migration.names.record)
+            if record is not None:
+                self._record = replace(record, outcome=outcome)
+                records.write(x, self._record)
+        except MigrateError as error:
+            log.warning("the stop could not be recorded: %s", error)
+
+    def _close(self, x: Crossing, outcome: Outcome) -> None:
+        record = records.read(x.target, x.migration.names.record)
+        if record is None:
+            return
+        proofs = reporting.proofs(x.target, x.migration) or record.disks
+        self._record = replace(record, finished=self._clock.now(), outcome=outcome, disks=proofs)
+        records.write(x, self._record)
+
+    def _report(self, migration: Migration, engine: Engine | None, outcome: Outcome, error: BaseException | None = None) -> Report:
+        return reporting.report(
+            migration,
+            outcome,
+            record=self._record,
+            logs=engine.logs if engine is not None else {},
+            source=self._source,
+            target=self._target,
+            error=error,
+            stopped_at=engine.current.name if engine is not None and engine.current is not None else "",
+        )
+
+
+def tool() -> str:
+    """Return the version of this tool, as records name it."""
+    return __version__

@@ -1,0 +1,40 @@
+"""Which objects a migration keeps an eye on while it waits. Secrets are never among them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM, VMI, Kind
+from migrate.model import labels
+from migrate.steps.base import Crossing
+
+OURS: Mapping[str, str | None] = {labels.MANAGED_BY: labels.OWNER}
+
+SOURCE: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = ((VM, None), (VMI, None), (EXPORT, OURS))
+TARGET: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = (
+    (VM, OURS),
+    (VMI, None),
+    (EXPORT, OURS),
+    (DATAVOLUME, OURS),
+    (PVC, OURS),
+    (POD, OURS),
+)
+"""Pods of an import inherit the labels of their DataVolume (reference cdi-import 3.8)."""
+
+
+@contextmanager
+def watch(x: Crossing, event: threading.Event) -> Iterator[None]:
+    """Keep the watches of one migration open; each change rings the event."""
+    with ExitStack() as open_bells:
+        for cluster, kinds in ((x.source, SOURCE), (x.target, TARGET)):
+            for kind, selector in kinds:
+                _open(cluster, kind, selector, event, open_bells)
+        yield
+
+
+def _open(cluster: Cluster, kind: Kind, selector: Mapping[str, str | None] | None, event: threading.Event, open_bells: ExitStack) -> None:
+    if cluster.serves(kind) is not None:
+        open_bells.callback(cluster.bell(kind, labels=selector, event=event).close)
