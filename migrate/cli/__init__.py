@@ -1,0 +1,1 @@
+"""Words, options, screens, exit codes."""

@@ -1,0 +1,66 @@
+"""The report as text: how it ended, where the VM is, what was proven, what to do now. Pure."""
+
+from __future__ import annotations
+
+from migrate.cli.failure import problems
+from migrate.model.quantity import human, human_duration
+from migrate.model.report import Outcome, Report, Stand, stamp
+
+GOOD = {
+    Outcome.MOVED: "moved",
+    Outcome.NOTHING_LEFT: "nothing left to do: this move was finished before",
+    Outcome.UNDONE: "undone: both sides are as they were",
+    Outcome.UNFINISHED: "unfinished: it runs now, or its runner died",
+    Outcome.PLANNED: "a dry run: nothing was written",
+}
+
+
+def report_text(report: Report) -> str:
+    """Write the report for a person."""
+    blocks = [_head(report), _stands(report)]
+    if report.disks and report.outcome in (Outcome.MOVED, Outcome.NOTHING_LEFT):
+        blocks.append(_disks(report))
+    if report.writes:
+        blocks.append("would be written:\n" + "\n".join(f"  {line}" for line in report.writes))
+    if report.steps and report.outcome is Outcome.MOVED:
+        blocks.append(_steps(report))
+    if report.problems:
+        blocks.append(problems(report.problems, report.outcome.value))
+    if report.now:
+        blocks.append("\n".join(f"→ {line}" for line in report.now))
+    return "\n\n".join(blocks)
+
+
+def _head(report: Report) -> str:
+    ended = GOOD.get(report.outcome, f"not moved ({report.outcome.value})")
+    return f"migration {report.migration}, {report.playbook}: {ended}"
+
+
+def _stands(report: Report) -> str:
+    lines = [_stand("source", report.source), _stand("target", report.target)]
+    if report.downtime_s is not None:
+        lines.append(f"  downtime  {human_duration(report.downtime_s)}, from the halt of the source until the target was ready")
+    return "\n".join(lines)
+
+
+def _stand(side: str, stand: Stand) -> str:
+    return f"  {side:<8}  {stand.place}  {stand.message}"
+
+
+def _disks(report: Report) -> str:
+    proven = [disk for disk in report.disks if disk.digest or disk.coverage]
+    total = sum(disk.bytes or 0 for disk in proven)
+    head = f"  disks     {len(proven)} of {len(report.disks)} proven equal to the source, {human(total)}"
+    width = max((len(disk.target) for disk in report.disks), default=0)
+    rows = []
+    for disk in report.disks:
+        name = disk.target if disk.source in ("", disk.target) else f"{disk.target} (from {disk.source})"
+        size = human(disk.bytes) if disk.bytes is not None else "size unknown"
+        rows.append(f"    {name:<{width}}  {size:>10}  {disk.coverage or 'no proof':<7} {disk.digest}".rstrip())
+    return "\n".join([head, *rows])
+
+
+def _steps(report: Report) -> str:
+    rows = [f"    {step.step:<15}  {human_duration(step.seconds):>10}  {step.message}" for step in report.steps if step.acts]
+    ended = f"  took      from {stamp(report.started)} to {stamp(report.finished)}" if report.started and report.finished else "  took"
+    return "\n".join([ended, *rows])

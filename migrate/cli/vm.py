@@ -1,0 +1,136 @@
+"""`migrate vm` and `migrate undo`: one VM, there and back."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from migrate.cli.failure import INTERRUPTED
+from migrate.cli.options import (
+    Files,
+    KubeconfigOption,
+    Output,
+    OutputOption,
+    SourceArgument,
+    SourceKubeconfigOption,
+    TargetArgument,
+    TargetKubeconfigOption,
+    VerboseOption,
+    open_pair,
+    pem_of,
+    set_up_logs,
+)
+from migrate.model.errors import MigrateError
+from migrate.model.migration import Format, OnFailure, Start, Verify
+
+if TYPE_CHECKING:
+    from migrate.model.migration import Options
+    from migrate.workflow.run import Ending
+
+
+def move(
+    source: SourceArgument,
+    target: TargetArgument,
+    start: Annotated[Start, typer.Option(help="Start the target: as the source was, in any case, or not at all.")] = Start.AUTO,
+    verify: Annotated[Verify | None, typer.Option(help="How much of every disk is compared.", show_default="sample; full for gzip")] = None,
+    format: Annotated[Format, typer.Option(help="What the target pulls: raw shows a cut at once, gzip is smaller.")] = Format.RAW,
+    map_storage: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE=TARGET", help="Storage class on the target for one on the source; * is any.")
+    ] = None,
+    parallel_disks: Annotated[int, typer.Option(min=1, max=64, help="Disks imported at the same time.")] = 4,
+    create_namespace: Annotated[bool, typer.Option("--create-namespace", help="Create the target namespace if it is missing.")] = False,
+    allow_managed: Annotated[
+        bool, typer.Option("--allow-managed", help="Stop a VM even if Argo CD, Flux or Helm will want it running again.")
+    ] = False,
+    source_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CA of the source's export host, where the cluster names none or a wrong one.")
+    ] = None,
+    target_ca: Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the target's export host, for the proof.")] = None,
+    on_failure: Annotated[
+        OnFailure, typer.Option(help="When a step fails before the start: leave all as it is, or undo.")
+    ] = OnFailure.LEAVE,
+    again: Annotated[bool, typer.Option("--again", help="Ask anew after a finished or undone run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would be written, write nothing.")] = False,
+    kubeconfig: KubeconfigOption = "",
+    source_kubeconfig: SourceKubeconfigOption = "",
+    target_kubeconfig: TargetKubeconfigOption = "",
+    output: OutputOption = Output.TEXT,
+    verbose: VerboseOption = False,
+) -> None:
+    """Move a VM to another cluster: stop it, pull its disks, prove them equal, start it there.
+
+    The source VM and its disks stay where they are, halted. Running the same command again resumes, or says that nothing is left to do.
+    """
+    from migrate.model.migration import Options
+    from migrate.rendering.mapping import parse_map
+
+    set_up_logs(verbose)
+    options = Options(
+        start=start,
+        verify=verify or (Verify.FULL if format is Format.GZIP else Verify.SAMPLE),
+        format=format,
+        storage_map=parse_map(map_storage or []),
+        parallel_disks=parallel_disks,
+        create_namespace=create_namespace,
+        allow_managed=allow_managed,
+        source_ca=pem_of(source_ca, "--source-ca"),
+        target_ca=pem_of(target_ca, "--target-ca"),
+        on_failure=on_failure,
+    )
+    files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
+    _go(source, target, files, options=options, again=again, output=output, verb="plan" if dry_run else "move")
+
+
+def undo(
+    source: SourceArgument,
+    target: TargetArgument,
+    kubeconfig: KubeconfigOption = "",
+    source_kubeconfig: SourceKubeconfigOption = "",
+    target_kubeconfig: TargetKubeconfigOption = "",
+    output: OutputOption = Output.TEXT,
+    verbose: VerboseOption = False,
+) -> None:
+    """Take an unfinished move back: remove our disks and objects, give the source its run strategy again.
+
+    Refused once the target was started, since its disks then hold what the source never saw.
+    """
+    from migrate.model.migration import Options
+
+    set_up_logs(verbose)
+    files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
+    _go(source, target, files, options=Options(), again=False, output=output, verb="undo")
+
+
+def _go(source: str, target: str, files: Files, *, options: Options, again: bool, output: Output, verb: str) -> None:
+    """Open both clusters, run one verb of workflow.run.Run under a screen, end with its exit code."""
+    from migrate.cli.screen import screen_for
+    from migrate.model.clock import SystemClock
+    from migrate.workflow.ask import Question
+    from migrate.workflow.reporting import unasked
+    from migrate.workflow.run import Run
+
+    with ExitStack() as stack:
+        pair = open_pair(stack, source, target, files)
+        screen = stack.enter_context(screen_for(output, f"{pair.source} → {pair.target}"))
+        run = Run(
+            Question(pair.source, pair.target, options, again=again),
+            source=pair.source_cluster,
+            target=pair.target_cluster,
+            clock=SystemClock(),
+            show=screen.event,
+        )
+        try:
+            ending: Ending = getattr(run, verb)()
+        except MigrateError as error:
+            if output is Output.JSON:
+                screen.report(unasked(pair.source, pair.target, error))
+            raise
+        screen.report(ending.report)
+    if isinstance(ending.error, MigrateError):
+        sys.exit(ending.error.exit_code)
+    if ending.error is not None:
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,89 @@
+"""Killed at any instant, a move is finished by the same command, with the bytes in their places."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Plant
+from tests.cli.shell import Shell
+from tests.flows.flow import Flow
+
+LONGEST_S = 9.0
+"""About what such a move takes from the start of the process to its end."""
+
+
+def words(flow: Flow) -> list[str]:
+    return ["vm", f"east:shop/{flow.name}", "west:shop", "--start", "never"]
+
+
+def finished(shell: Shell, flow: Flow, before: list[str]) -> list[dict[str, Any]]:
+    """Run the command once more, check both sides, and return what it said."""
+    said = shell.json(*words(flow))
+    report = said[-1]
+    assert report["outcome"] in ("moved", "nothing left to do"), report
+    assert flow.unequal() == []
+    assert not flow.runs()
+    assert not flow.runs("west")
+    assert all(disk["digest"] for disk in report["disks"])
+    left = set(flow.ours()) - set(before)
+    assert not [line for line in left if any(kind in line for kind in ("Export", "Secret", "Lease", "-ca"))], left
+    return said
+
+
+def test_a_dead_runners_claim_is_taken_over_at_once(shell: Shell, plant: Plant) -> None:
+    """Killed while it imports, it leaves its claim behind; the next run on this machine knows it dead and does not wait."""
+    flow = plant(disks=("root", "data"), strategy="Always")
+    before = flow.ours()
+    flow.lab.west.trouble.set("importer", "delay", seconds=30, times=1)
+    process = shell.start(*words(flow), "-o", "json")
+    assert process.stdout is not None
+    with process:
+        for line in process.stdout:
+            if json.loads(line).get("step") == "import-disks":
+                process.kill()
+                break
+    flow.lab.west.trouble.clear()
+    assert [line for line in flow.ours() if "Lease" in line]
+    said = [event["reason"] for event in finished(shell, flow, before) if event.get("step") == "claim-source"]
+    assert said == ["HolderDead", "Claimed"]
+
+
+def test_ctrl_c_lets_go_of_the_claim(shell: Shell, plant: Plant) -> None:
+    """Interrupted while it imports, it ends with 130, says how things stand, and has given up its claim."""
+    flow = plant()
+    flow.lab.west.trouble.set("importer", "delay", seconds=30, times=1)
+    process = shell.start(*words(flow), "-o", "json")
+    assert process.stdout is not None
+    with process:
+        for line in process.stdout:
+            told = json.loads(line)
+            if told.get("step") == "import-disks":
+                process.send_signal(signal.SIGINT)
+    assert (process.returncode, told["outcome"]) == (130, "interrupted")
+    assert any("same command again" in now for now in told["now"])
+    assert not [line for line in flow.ours() if "Lease" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(10))
+def test_sigkill_at_a_random_moment(shell: Shell, plant: Plant, number: int) -> None:
+    """Ten kills at random instants, each followed by one run of the same command, which ends right."""
+    instant_s = random.uniform(0.5, LONGEST_S)
+    print(f"kill {number} after {instant_s:.3f} s")
+    flow = plant(disks=("root", "data", "more"), mib=4, strategy="Always")
+    before = flow.ours()
+    process = shell.start(*words(flow))
+    with process:
+        try:
+            process.wait(instant_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    print(f"it ended with {process.returncode}; on the clusters: {sorted(set(flow.ours()) - set(before))}")
+    said = finished(shell, flow, before)
+    assert "HolderMaybeDead" not in [event.get("reason") for event in said]
