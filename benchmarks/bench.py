@@ -1,0 +1,77 @@
+"""What the benchmarks share: a lab of their own, child processes that are measured, and a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+MIGRATE = [sys.executable, "-m", "migrate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a command took."""
+
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+    """Peak resident size of the largest single process."""
+    requests: dict[str, int]
+    """Requests to each cluster's API server, those of the lab's own controllers left out."""
+
+
+@contextmanager
+def lab(seed: str) -> Iterator[Path]:
+    """Start a lab of two clusters from a seed text; take it down at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="migrate-bench-"))
+    (directory / "seed.yaml").write_text(seed, encoding="utf-8")
+    home = directory / "lab"
+    try:
+        subprocess.run(
+            [*MIGRATE, "lab", "up", "--dir", str(home), "--detach", "--seed", str(directory / "seed.yaml")], check=True, stdout=2
+        )
+        os.environ["KUBECONFIG"] = str(home / "kubeconfig")
+        yield home
+    finally:
+        subprocess.run([*MIGRATE, "lab", "down", "--dir", str(home)], check=False, stdout=2)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def requests(home: Path) -> dict[str, int]:
+    """Count the requests that came from outside the lab, by cluster."""
+    said = subprocess.run([*MIGRATE, "lab", "status", "--dir", str(home), "-o", "json"], check=True, capture_output=True, text=True)
+    return {
+        cluster["cluster"]: sum(sum(counts.values()) for agent, counts in cluster["requests"].items() if agent != "lab")
+        for cluster in json.loads(said.stdout)
+    }
+
+
+def measured(words: Sequence[str], home: Path) -> Cost:
+    """Run a command to its end and measure it. Raises CalledProcessError."""
+    before = requests(home)
+    began = time.monotonic()
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    took = time.monotonic() - began
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, words)
+    after = requests(home)
+    return Cost(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, {name: after[name] - before[name] for name in after})
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under heads."""
+    lines = [[str(cell) for cell in line] for line in (heads, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,55 @@
+"""Flows: whole moves in a lab in this process, on simulated time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import pytest
+
+from migrate.lab.up import Lab
+from tests.conftest import MakeLab
+from tests.flows.flow import Flow
+from tests.machines import disk, machine
+
+_numbers = count(1)
+
+Begin = Callable[..., Flow]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, make_lab: MakeLab) -> Iterator[Lab]:
+    """Two clusters without seeds for this whole folder: names are per test, so nothing meets."""
+    with make_lab(tmp_path_factory.mktemp("lab"), seed="none", releases={"east": "v1.6", "west": "v1.9"}) as shared:
+        yield shared
+
+
+@pytest.fixture
+def begin(lab: Lab) -> Iterator[Begin]:
+    """Plant a VM with disks of its own and ask to move it; troubles that a test ordered are over after it."""
+    flows: list[Flow] = []
+
+    def plant(
+        *,
+        disks: Sequence[str] = ("root",),
+        mib: int = 2,
+        mode: str = "Filesystem",
+        strategy: str = "Always",
+        grace_s: int | None = None,
+        volumes: Sequence[Mapping[str, Any]] = (),
+        **wishes: Any,
+    ) -> Flow:
+        name = f"vm{next(_numbers)}"
+        names = [f"{name}-{word}" for word in disks]
+        lab.plant(
+            [*(disk(one, mib=mib, mode=mode) for one in names), machine(name, names, strategy=strategy, grace_s=grace_s, volumes=volumes)]
+        )
+        flows.append(Flow(lab, name, **wishes))
+        return flows[-1]
+
+    yield plant
+    for flow in flows:
+        flow.close()
+    for cluster in lab.clusters.values():
+        cluster.trouble.clear()

@@ -1,0 +1,151 @@
+"""A move driven as the command line drives it, with the means to meddle in the middle and to look at both sides past our own code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, PV, PVC, VM, VMI
+from migrate.kube.session import open_cluster
+from migrate.lab.storage import disk_file
+from migrate.lab.up import Lab
+from migrate.model import labels
+from migrate.model.migration import Options
+from migrate.model.refs import VMRef
+from migrate.model.report import Event
+from migrate.workflow.ask import Question
+from migrate.workflow.run import Ending, Run
+
+Meddle = Callable[[], object]
+OUR_KINDS = (EXPORT, CONFIGMAP, LEASE, DATAVOLUME, PVC, VM)
+
+
+def secrets(cluster: Cluster) -> list[dict[str, Any]]:
+    """List the Secrets of a namespace, which our own client refuses to do."""
+    found = cluster.call("GET", f"/api/v1/namespaces/{cluster.namespace}/secrets")
+    assert isinstance(found, dict)
+    items: list[dict[str, Any]] = found["items"]
+    return items
+
+
+class Flow:
+    """One question about one VM of a lab. Every verb is a run of its own, as a command would be."""
+
+    def __init__(self, lab: Lab, name: str, *, namespace: str = "shop", to: str = "", to_name: str = "", **options: Any) -> None:
+        self.lab, self.name = lab, name
+        self.options = options
+        self.source = VMRef("east", namespace, name)
+        self.target = VMRef("west", to or namespace, to_name or name)
+        self.events: list[Event] = []
+        self.east: Cluster = lab.east.client("lab/user").at(namespace)
+        self.west: Cluster = lab.west.client("lab/user").at(self.target.namespace)
+        self._meddles: list[tuple[str, str, Meddle]] = []
+
+    def close(self) -> None:
+        self.east.close()
+        self.west.close()
+
+    def when(self, step: str, reason: str, meddle: Meddle) -> None:
+        """Do something once, in the middle of the next run: as soon as the step is seen with this reason ("" = with any)."""
+        self._meddles.append((step, reason, meddle))
+
+    def move(self, *, again: bool = False, **changes: Any) -> Ending:
+        return self._run("move", again=again, **changes)
+
+    def plan(self, **changes: Any) -> Ending:
+        return self._run("plan", **changes)
+
+    def undo(self) -> Ending:
+        return self._run("undo")
+
+    def _run(self, verb: str, *, again: bool = False, **changes: Any) -> Ending:
+        question = Question(self.source, self.target, Options(**{**self.options, **changes}), again=again)
+        with ExitStack() as stack:
+            source, target = (self._open(stack, ref) for ref in (self.source, self.target))
+            run = Run(question, source=source, target=target, clock=self.lab.clock, show=self._show)
+            ending: Ending = getattr(run, verb)()
+        return ending
+
+    def _open(self, stack: ExitStack, ref: VMRef) -> Cluster:
+        cluster = open_cluster(ref.context, kubeconfig=str(self.lab.kubeconfig), namespace=ref.namespace, clock=self.lab.clock)
+        stack.callback(cluster.close)
+        return cluster
+
+    def _show(self, event: Event) -> None:
+        self.events.append(event)
+        for waiting in list(self._meddles):
+            step, reason, meddle = waiting
+            if event.step == step and reason in ("", event.reason):
+                self._meddles.remove(waiting)
+                meddle()
+
+    def writes(self, deed: Callable[[], object]) -> list[str]:
+        """Return what our code wrote on either side while the deed was done."""
+        marks = {name: cluster.requests.mark for name, cluster in self.lab.clusters.items()}
+        deed()
+        return [
+            f"{name}: {asked.verb} {asked.resource}/{asked.name}"
+            for name, cluster in self.lab.clusters.items()
+            for asked in cluster.requests.since(marks[name], user_agent="kubevirt-migrate", sort="write")
+        ]
+
+    def vm(self, side: str = "east") -> dict[str, Any] | None:
+        return self.east.get(VM, self.name) if side == "east" else self.west.get(VM, self.target.name)
+
+    def instance(self, side: str = "east") -> dict[str, Any] | None:
+        return self.east.get(VMI, self.name) if side == "east" else self.west.get(VMI, self.target.name)
+
+    def runs(self, side: str = "east") -> bool:
+        return ((self.instance(side) or {}).get("status") or {}).get("phase") == "Running"
+
+    def claims(self) -> list[str]:
+        """Name the claims that the source VM holds, in the order of its volumes."""
+        vm = self.vm()
+        assert vm is not None
+        volumes = vm["spec"]["template"]["spec"]["volumes"]
+        held = [volume.get("persistentVolumeClaim", {}).get("claimName") or volume.get("dataVolume", {}).get("name") for volume in volumes]
+        return [claim for claim in held if claim]
+
+    def unequal(self) -> list[str]:
+        """Name the source's claims whose content is not on the target under the name it got there, by the hashes of the storage."""
+        found = self.lab.disks()
+        record = {
+            (volume["metadata"]["annotations"] or {}).get(labels.DISK): volume["metadata"]["name"] for volume in self.west.list(DATAVOLUME)
+        }
+        return [
+            claim
+            for claim in self.claims()
+            if found["east", self.source.namespace, claim] != found.get(("west", self.target.namespace, record.get(claim, "")))
+        ]
+
+    def ours(self) -> list[str]:
+        """List everything on both sides that carries our mark."""
+        mark: dict[str, str | None] = {labels.MANAGED_BY: labels.OWNER}
+        ids: dict[str, str | None] = {labels.ID: None}
+        found: set[str] = set()
+        for word, cluster in (("east", self.east), ("west", self.west)):
+            for kind in OUR_KINDS:
+                for selector in (mark, ids):
+                    found |= {f"{word}: {kind} {one['metadata']['name']}" for one in cluster.list(kind, labels=selector)}
+            found |= {f"{word}: Secret {one['metadata']['name']}" for one in secrets(cluster) if labels.is_ours(one)}
+        return sorted(found)
+
+    def file(self, side: str, claim: str) -> Path:
+        """Return the file in the lab's storage that is a claim's disk."""
+        api = self.east if side == "east" else self.west
+        pvc = api.get(PVC, claim)
+        assert pvc is not None
+        pv = api.get(PV, pvc["spec"]["volumeName"])
+        assert pv is not None
+        return disk_file(self.lab.clusters[side].volumes.path(pv))
+
+    def set_strategy(self, strategy: str, side: str = "east") -> None:
+        """Set the run strategy as somebody else would, with a patch of his own."""
+        cluster, name = (self.east, self.name) if side == "east" else (self.west, self.target.name)
+        cluster.merge(VM, name, {"spec": {"runStrategy": strategy}})
+
+    def until(self, look: Callable[[], Any], *, what: str = "it") -> Any:
+        return self.lab.until(look, what=what)

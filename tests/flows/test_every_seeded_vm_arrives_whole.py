@@ -1,0 +1,90 @@
+"""Every VM that the lab plants is moved, on every pair of releases, and every one of its disks has the same bytes on the other side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from migrate.kube.kinds import DATAVOLUME, VM
+from migrate.lab.up import Lab
+from migrate.model import labels
+from migrate.model.errors import Blocked
+from migrate.model.migration import Start
+from migrate.model.report import Outcome
+from tests.conftest import MakeLab
+from tests.flows.flow import Flow
+
+PAIRS = [("v1.3", "v1.9"), ("v1.6", "v1.6"), ("v1.9", "v1.6")]
+SEEDED = (
+    "web-1",
+    "db-1",
+    "store-12",
+    "tpl-1",
+    "legacy-1",
+    "rerun-1",
+    "manual-1",
+    "cold-1",
+    "live-1",
+    "cloud-1",
+    "hasty-1",
+    "block-1",
+)
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(pair, id="-".join(pair), marks=pytest.mark.slow if pair != PAIRS[0] else ()) for pair in PAIRS]
+)
+def seeded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, make_lab: MakeLab) -> Iterator[Lab]:
+    source, target = request.param
+    with make_lab(tmp_path_factory.mktemp("seeded"), releases={"east": source, "west": target}) as made:
+        yield made
+
+
+@pytest.fixture
+def flow(seeded: Lab, vm: str) -> Iterator[Flow]:
+    made = Flow(seeded, vm, start=Start.NEVER)
+    yield made
+    made.close()
+
+
+def test_the_list_is_the_whole_seed(seeded: Lab) -> None:
+    """No VM of the seed is left out of this file."""
+    east = seeded.east.client("lab/user").at("shop")
+    assert {vm["metadata"]["name"] for vm in east.list(VM)} == set(SEEDED)
+    east.close()
+
+
+@pytest.mark.parametrize("vm", ["cloud-1"])
+def test_a_missing_secret_blocks_a_move_that_starts(flow: Flow) -> None:
+    """cloud-1 names a Secret that the target lacks: to be started there it waits for that Secret, which is named; nothing is written."""
+    ending = None
+
+    def move() -> None:
+        nonlocal ending
+        ending = flow.move(start=Start.AUTO)
+
+    assert flow.writes(move) == []
+    assert ending is not None
+    assert isinstance(ending.error, Blocked)
+    assert "Secret cloud-1-init" in ending.report.problems[0].what
+    assert flow.runs()
+
+
+@pytest.mark.parametrize("vm", [pytest.param(name, marks=pytest.mark.slow if name == "store-12" else ()) for name in SEEDED])
+def test_every_disk_is_equal(flow: Flow) -> None:
+    """Moved and not started, the target is halted, every disk has the bytes of its source and carries the proof, the source is halted."""
+    ending = flow.move()
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
+    assert flow.unequal() == []
+    assert not flow.runs()
+    assert not flow.runs("west")
+    target = flow.vm("west")
+    assert target is not None
+    assert target["spec"]["runStrategy"] == "Halted"
+    assert "dataVolumeTemplates" not in target["spec"]
+    disks = [volume for volume in flow.west.list(DATAVOLUME) if volume["metadata"]["labels"][labels.ID] == ending.report.migration]
+    assert len(disks) == len(flow.claims()) == len(ending.report.disks)
+    assert all(labels.PROOF in volume["metadata"]["annotations"] for volume in disks)
+    told = [problem.what for event in flow.events if event.step == "check-both" for problem in event.problems]
+    assert ("Secret cloud-1-init is missing on the target" in told) == (flow.name == "cloud-1")

@@ -1,0 +1,158 @@
+"""Going back: from wherever a move stopped, the source is as it was and nothing of ours is left but the record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from migrate.kube.kinds import VM
+from migrate.model import labels
+from migrate.model.errors import MigrateError
+from migrate.model.migration import OnFailure, Start
+from migrate.model.report import Outcome
+from tests.flows.conftest import Begin
+from tests.flows.flow import Flow
+
+POINTS = ["publish-disks", "import-disks", "create-target", "verify-disks", "start-target"]
+
+
+def spelled(flow: Flow) -> dict[str, Any]:
+    """Return how the source spells whether it runs."""
+    vm = flow.vm()
+    assert vm is not None
+    return {key: vm["spec"][key] for key in ("running", "runStrategy") if key in vm["spec"]}
+
+
+def as_it_was(flow: Flow, before: list[str]) -> None:
+    """Check that nothing of a migration is left but its record, and that the source carries no note."""
+    vm = flow.vm()
+    assert vm is not None
+    assert not [note for note in vm["metadata"].get("annotations") or {} if note.startswith(labels.PREFIX)]
+    left = {line for line in flow.ours() if flow.name in line or "ConfigMap" not in line} - set(before)
+    assert left == set()
+    assert flow.vm("west") is None
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["running", "RerunOnFailure", *(pytest.param(word, marks=pytest.mark.slow) for word in ("Always", "Manual", "Once", "Halted"))],
+)
+def test_a_failed_move_restores_every_strategy(begin: Begin, strategy: str) -> None:
+    """--on-failure undo: spec and spelling are as before, the guest runs again if it ran, what we made is gone."""
+    flow = begin(strategy=strategy, on_failure=OnFailure.UNDO)
+    if strategy == "Manual":
+        flow.east.call("PUT", f"/apis/subresources.kubevirt.io/v1/namespaces/shop/virtualmachines/{flow.name}/start", {})
+        flow.until(flow.runs)
+    before, ran, ours = spelled(flow), flow.runs(), flow.ours()
+    flow.lab.east.trouble.set("links", "refuse")
+    ending = flow.move()
+    assert isinstance(ending.error, MigrateError)
+    assert ending.report.outcome is Outcome.UNDONE
+    assert ending.report.problems
+    assert spelled(flow) == before
+    if ran:
+        flow.until(flow.runs)
+    as_it_was(flow, ours)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "import-disks",
+        "start-target",
+        *(pytest.param(word, marks=pytest.mark.slow) for word in POINTS if word not in ("import-disks", "start-target")),
+    ],
+)
+def test_undo_from_every_point(begin: Begin, point: str) -> None:
+    """A run that was interrupted in a step is taken back by `undo`, and a second undo changes nothing."""
+    flow = begin(disks=("root", "data"))
+    ours = flow.ours()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    flow.when(point, "", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert spelled(flow) == {"runStrategy": "Always"}
+    flow.until(flow.runs)
+    as_it_was(flow, ours)
+    assert flow.writes(flow.undo) == []
+
+
+def test_an_undone_move_can_be_asked_anew(begin: Begin) -> None:
+    """`--again` after an undo is a new attempt with a new id, and arrives whole; without it the record is told."""
+    flow = begin(start=Start.NEVER)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    flow.when("verify-disks", "", interrupt)
+    first = flow.move().report
+    flow.undo()
+    assert flow.writes(flow.move) == []
+    again = flow.move(again=True).report
+    assert again.outcome is Outcome.MOVED
+    assert (again.attempt, again.migration != first.migration) == (2, True)
+    assert flow.unequal() == []
+
+
+def test_undo_is_refused_once_the_target_was_started(begin: Begin) -> None:
+    """The target's disks hold what the source never saw, so nothing is undone, on either side."""
+    flow = begin()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    flow.when("release-source", "", interrupt)
+    flow.move()
+    assert flow.runs("west")
+    ending = flow.undo()
+    assert ending.report.outcome is Outcome.BLOCKED
+    assert "was started" in ending.report.problems[0].what
+    assert flow.runs("west")
+    assert not flow.runs()
+
+
+def test_undo_before_anything_began(begin: Begin) -> None:
+    """Taking back a move that nobody began leaves the source running as it is."""
+    flow = begin()
+    flow.undo()
+    assert flow.runs()
+    assert spelled(flow) == {"runStrategy": "Always"}
+
+
+def test_a_source_that_was_deleted_can_be_taken_back(begin: Begin) -> None:
+    """Deleted in the middle of its move, the source blocks it; undo still clears the target, and does not make the VM again."""
+    flow = begin()
+    ours = flow.ours()
+
+    def delete() -> None:
+        flow.east.delete(VM, flow.name)
+        flow.until(lambda: flow.vm() is None)
+
+    flow.when("import-disks", "", delete)
+    ending = flow.move()
+    assert ending.report.outcome is Outcome.BLOCKED
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert {line for line in set(flow.ours()) - set(ours) if "ConfigMap" not in line} == set()
+    assert flow.vm() is None
+
+
+def test_a_disk_that_the_source_lost_meanwhile_is_removed_too(begin: Begin) -> None:
+    """Undo goes by the disks that were recorded, not by those that the VM has now."""
+    flow = begin(disks=("root", "data"))
+    ours = flow.ours()
+
+    def unplug() -> None:
+        vm = flow.vm()
+        assert vm is not None
+        spec = vm["spec"]["template"]["spec"]
+        kept = {"volumes": spec["volumes"][:1], "domain": {"devices": {"disks": spec["domain"]["devices"]["disks"][:1]}}}
+        flow.east.merge(VM, flow.name, {"spec": {"template": {"spec": kept}}})
+
+    flow.when("create-target", "", unplug)
+    assert flow.move().report.outcome is Outcome.BLOCKED
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert {line for line in set(flow.ours()) - set(ours) if "ConfigMap" not in line} == set()

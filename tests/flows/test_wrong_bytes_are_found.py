@@ -1,0 +1,65 @@
+"""No disk is called copied without proof: what differs is found, named to the byte, and never started."""
+
+from __future__ import annotations
+
+import pytest
+
+from migrate.model import labels
+from migrate.model.errors import StepFailed
+from migrate.model.migration import Verify
+from migrate.model.report import Outcome
+from tests.flows.conftest import Begin
+from tests.flows.flow import Flow
+
+OFFSET = 1_234_567
+
+
+def flip(flow: Flow, claim: str) -> None:
+    """Change one byte of a target disk in the lab's storage."""
+    with flow.file("west", claim).open("r+b") as file:
+        file.seek(OFFSET)
+        (byte,) = file.read(1)
+        file.seek(OFFSET)
+        file.write(bytes([byte ^ 0x01]))
+
+
+def test_one_flipped_byte_is_found_by_a_full_proof(begin: Begin) -> None:
+    """--verify full names disk and offset, the target is never started, a second run finds the same, undo brings the source back."""
+    flow = begin(disks=("root", "data"), verify=Verify.FULL)
+    flow.when("create-target", "", lambda: flip(flow, f"{flow.name}-data"))
+    for _ in range(2):
+        ending = flow.move()
+        assert isinstance(ending.error, StepFailed)
+        assert ending.report.outcome is Outcome.FAILED
+        (problem,) = ending.report.problems
+        assert f"{flow.name}-data" in problem.what
+        assert str(OFFSET) in problem.why
+        assert "undo" in problem.now
+        assert flow.instance("west") is None
+        vm = flow.vm("west")
+        assert vm is not None
+        assert vm["spec"]["runStrategy"] == "Halted"
+        assert labels.STARTED not in (vm["metadata"].get("annotations") or {})
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+
+
+def test_the_wrong_disk_is_found_by_a_sample(begin: Begin) -> None:
+    """An exporter that serves another disk under a link is found by the default proof."""
+    flow = begin(disks=("root", "data"), verify=Verify.SAMPLE)
+    flow.lab.east.trouble.set("export", "swap", volume=f"{flow.name}-root")
+    flow.when("create-target", "", flow.lab.east.trouble.clear)
+    ending = flow.move()
+    assert ending.report.outcome is Outcome.FAILED
+    assert [f"{flow.name}-root" in problem.what for problem in ending.report.problems] == [True]
+    assert flow.instance("west") is None
+
+
+@pytest.mark.parametrize("verify", [Verify.SIZE, Verify.SAMPLE, pytest.param(Verify.OFF, marks=pytest.mark.slow)])
+def test_the_depth_that_was_asked_for_is_reported(begin: Begin, verify: Verify) -> None:
+    """The report tells how deep each disk was compared, and claims no proof that was not made."""
+    flow = begin(verify=verify)
+    report = flow.move().report
+    assert report.outcome is Outcome.MOVED
+    assert [disk.coverage for disk in report.disks] == ([""] if verify is Verify.OFF else [verify.value])
+    assert flow.runs("west")
