@@ -110,11 +110,16 @@ class Cluster(Reader):
         namespace: str | None = None,
         *,
         uid: str | None = None,
+        version: str | None = None,
         propagation: str = "Background",
         grace_s: int | None = None,
     ) -> None:
-        """Ask for an object to be removed; absent is fine. Raise Conflict if the object of this name is not the one with `uid`."""
-        self._delete(kind, name, namespace, uid=uid, propagation=propagation, grace_s=grace_s)
+        """Ask for an object to be removed; absent is fine.
+
+        Raise Conflict if the object of this name is not the one with `uid`, or not at the resourceVersion `version` any more.
+        """
+        conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value is not None}
+        self._delete(kind, name, namespace, conditions=conditions, propagation=propagation, grace_s=grace_s)
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any] | str:
         """Send a request for a path of the API as it stands; for subresources. Return the decoded object, or the text if it is none."""
@@ -188,15 +193,15 @@ class Cluster(Reader):
         name: str,
         namespace: str | None,
         *,
-        uid: str | None,
+        conditions: Mapping[str, str],
         propagation: str,
         grace_s: int | None,
     ) -> None:
         if not name:
             raise ValueError(f"a {kind} without a name was to be deleted")
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        if conditions:
+            options["preconditions"] = dict(conditions)
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         if self._always_dry:

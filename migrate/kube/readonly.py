@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from migrate.kube.cluster import Cluster, Manifest
@@ -81,13 +82,13 @@ class ReadOnly(Cluster):
         name: str,
         namespace: str | None,
         *,
-        uid: str | None,
+        conditions: Mapping[str, str],
         propagation: str,
         grace_s: int | None,
     ) -> None:
         self.noted.append(Noted("delete", _about(kind, name, namespace or self.namespace)))
         if kind.group not in _WITHOUT_DRY_RUN:
-            super()._delete(kind, name, namespace, uid=uid, propagation=propagation, grace_s=grace_s)
+            super()._delete(kind, name, namespace, conditions=conditions, propagation=propagation, grace_s=grace_s)
 
     def _only_noted(self, refusal: Refused, kind: Kind, name: str, namespace: str, manifest: Manifest) -> Manifest:
         """Return the manifest if the refusal only says that an earlier write was not sent; else raise it."""

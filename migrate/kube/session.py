@@ -210,6 +210,7 @@ class Session:
                 )
             except (HTTPError, OSError) as problem:
                 raise self._failed(problem, action) from problem
+            log.debug("context %s: %s %s: %d", self.context, method, path, response.status)
             if response.status == 401:
                 expired = self.credentials.expired_certificate(login)
                 response.drain_conn()

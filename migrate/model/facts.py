@@ -28,6 +28,8 @@ class Side:
     """Permissions we need and were refused, as words: `create datavolumes.cdi.kubevirt.io in shop`."""
     host: ExportHost | None = None
     """Where external links will point (reading/exporthost.py); None = no Ingress or Route leads to the export proxy."""
+    forwards: bool = False
+    """Ports of pods may be forwarded (asked only where there is no host): the proof then needs no external link."""
     given: Trust | None = None
     """What the CA file that the user gave for this side is worth for that host (exporthost.judge); None = none given."""
     quotas: tuple[Object, ...] = ()

@@ -38,6 +38,9 @@ MOVED_TO = f"{PREFIX}/moved-to"
 DIFFERS = f"{PREFIX}/differs"
 """Annotation on a target disk whose proof failed: JSON {places, sourceGeneration, at}. Such a disk is never called copied."""
 
+RETIRED_BY = f"{PREFIX}/retired-by"
+"""Annotation on a claim of the source, written right before its VM is deleted on request: id of the migration whose copy is proven."""
+
 STARTED = f"{PREFIX}/started"
 """Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone."""
 

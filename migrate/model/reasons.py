@@ -147,6 +147,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "TargetMissing": Reason("the target VM is not made yet"),
         "TargetMade": Reason("the target VM is there, halted"),
         "NotStarted": Reason("the target is to be started"),
+        "TargetStopping": Reason("an undo that was told to stops the target first"),
         "LeftHalted": Reason("the target stays halted, as asked"),
         "DisksNotProven": Reason("a disk without proof; the target is not started", "run again, so that it is proven"),
         "TargetStarted": Reason("the target was started", "decide which side is to live; undo it only on purpose"),
@@ -169,6 +170,13 @@ _TABLE: dict[str, dict[str, Reason]] = {
     "Clean-up": {
         "LeftOver": Reason("objects that only the move needed are to be removed"),
         "CleanedUp": Reason("nothing that only the move needed is left"),
+    },
+    "Retire": {
+        "NotRetirable": Reason(
+            "the source must not be deleted: its copy is not proven, or something has changed since", "see what it says"
+        ),
+        "SourceToRetire": Reason("the source VM and its disks are to be deleted, as asked"),
+        "Retired": Reason("the source VM and its disks are gone"),
     },
 }
 

@@ -36,7 +36,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """status.links.external: `volumes` = PVC name → format → URL, verbatim; `cert` = PEM text, may be empty, a leaf only, or foreign."""
+    """status.links.external or .internal: `volumes` = PVC name → format → URL, verbatim; `cert` = PEM text, may be empty, a leaf only, or foreign."""
 
     volumes: Mapping[str, Mapping[str, str]]
     cert: str = ""
@@ -46,16 +46,16 @@ class Links:
         return self.volumes.get(pvc, {}).get(fmt.value)
 
 
-def links_of(export: Object | None) -> Links | None:
-    """Return the external links, or None while there are none."""
-    external = dig(export, "status", "links", "external")
-    if not isinstance(external, Mapping):
+def links_of(export: Object | None, *, inside: bool = False) -> Links | None:
+    """Return the external links, or None while there are none; with `inside` those that hold within the cluster."""
+    side = dig(export, "status", "links", "internal" if inside else "external")
+    if not isinstance(side, Mapping):
         return None
     volumes = {
         str(volume["name"]): {str(link["format"]): str(link["url"]) for link in volume.get("formats") or () if link.get("url")}
-        for volume in external.get("volumes") or ()
+        for volume in side.get("volumes") or ()
     }
-    return Links(volumes, str(external.get("cert") or ""))
+    return Links(volumes, str(side.get("cert") or ""))
 
 
 def ended(export: Object | None, *, now: datetime) -> bool:
@@ -65,12 +65,19 @@ def ended(export: Object | None, *, now: datetime) -> bool:
 
 
 def read_export(
-    export: Object | None, *, disks: Sequence[Disk], fmt: Format, migration_id: str, now: datetime, stopped: bool = False
+    export: Object | None,
+    *,
+    disks: Sequence[Disk],
+    fmt: Format,
+    migration_id: str,
+    now: datetime,
+    stopped: bool = False,
+    inside: bool = False,
 ) -> Observation:
     """Say how far an export is; DONE ExportReady means: a link of the format for every disk, each its own.
 
     For the proof's export of the target VM pass disks whose `pvc` is the target's claim. `stopped`: a fresh look showed the VM stopped,
-    so "in use" is only lag. NEEDED ExportMissing, ExportExpired (act: delete it first, see `ended`).
+    so "in use" is only lag. `inside`: judge the links that hold within the cluster. NEEDED ExportMissing, ExportExpired (act: delete it first, see `ended`).
     """
     if export is None:
         return needed("ExportMissing", "the disks are not offered yet")
@@ -81,7 +88,7 @@ def read_export(
         return needed("ExportExpired", f"export {name_of(export)} is past its time to live")
     phase = str(dig(export, "status", "phase", default=""))
     if phase == "Ready":
-        return _read_links(export, disks, fmt, now)
+        return _read_links(export, disks, fmt, now, inside=inside)
     if not phase:
         return _read_silence(export, now)
     return _read_pending(export, phase, stopped)
@@ -122,8 +129,8 @@ def _read_silence(export: Object, now: datetime) -> Observation:
     )
 
 
-def _read_links(export: Object, disks: Sequence[Disk], fmt: Format, now: datetime) -> Observation:
-    name, links = name_of(export), links_of(export)
+def _read_links(export: Object, disks: Sequence[Disk], fmt: Format, now: datetime, *, inside: bool) -> Observation:
+    name, links = name_of(export), links_of(export, inside=inside)
     if links is None:
         return blocked("NoExternalLink", no_external_link(f"export {name} is ready, but has no external links"))
     problems = [problem for disk in disks if (problem := _link_problem(disk, links, fmt, name))]

@@ -72,6 +72,10 @@ class Renderer:
             )
         return (manifest,)
 
+    def text(self, template: str, **context: object) -> str:
+        """Return what a template makes as it stands, comments and all, for a person to read. Raises UsageError when it is broken."""
+        return self._text(template, context)[0]
+
     def _text(self, template: str, context: Mapping[str, object]) -> tuple[str, str]:
         where = template
         try:
