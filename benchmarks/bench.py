@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 MIGRATE = [sys.executable, "-m", "migrate"]
 
@@ -55,11 +56,11 @@ def requests(home: Path) -> dict[str, int]:
     }
 
 
-def measured(words: Sequence[str], home: Path) -> Cost:
-    """Run a command to its end and measure it. Raises CalledProcessError."""
+def measured(words: Sequence[str], home: Path, out: IO[str] | None = None) -> Cost:
+    """Run a command to its end and measure it; what it prints goes to `out`, or is thrown away. Raises CalledProcessError."""
     before = requests(home)
     began = time.monotonic()
-    child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(words, stdout=out or subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     took = time.monotonic() - began

@@ -6,6 +6,7 @@ inside `clock.idle()`, for things that wait on their own (a kubectl process, ano
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ MakeLab = Callable[..., Lab]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=("embedded", "kube"), default="embedded", help="What the lab's clusters run on.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ["LAB_BACKEND"] = str(config.getoption("--backend"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from migrate import __version__
-from migrate.cli import rbac, status, vm
+from migrate.cli import afterwards, cleanup, rbac, status, vm
 from migrate.cli.lab import lab_app
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app = typer.Typer(
 app.command("vm")(vm.move)
 app.command("undo")(vm.undo)
 app.command("status")(status.status)
+app.command("verify")(afterwards.verify)
+app.command("retire")(afterwards.retire)
+app.command("cleanup")(cleanup.cleanup)
 app.command("rbac")(rbac.rbac)
 app.add_typer(lab_app, name="lab")
 

@@ -71,6 +71,8 @@ class LiveScreen:
             table.add_row(Text(mark, colour), line.name, Text(said, overflow="ellipsis"), _took(line))
             for problem in line.bar.event.problems if line.bar.event.state is State.DONE else ():
                 table.add_row("", "", Text(note_text(problem), style="yellow", overflow="fold", no_wrap=False), "")
+        if not self._progress.steps:
+            table.add_row(Text("▸", "cyan"), "looking at both sides", "", "")
         present = self._progress.steps.get(self._progress.current)
         return Group(Text(self._title, style="bold"), table, *([_disks(present)] if present is not None else []))
 
@@ -94,9 +96,9 @@ def _disks(line: StepLine) -> RenderableType:
     for bar in moving[:MOST_DISKS]:
         grid.add_row("", bar.event.disk, _bar(bar), Text(bar.figures() or bar.event.message, style="dim"))
     rest = len(line.disks) - len(moving[:MOST_DISKS]) - finished
-    if line.disks:
-        grid.add_row("", Text(f"{finished} of {len(line.disks)} disks done{f', {rest} more waiting' if rest else ''}", style="dim"), "", "")
-    return grid
+    if not line.disks:
+        return grid
+    return Group(grid, Text(f"  {finished} of {len(line.disks)} disks done{f', {rest} more waiting' if rest else ''}", style="dim"))
 
 
 def _bar(bar: Bar) -> RenderableType:

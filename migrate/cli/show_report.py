@@ -11,14 +11,19 @@ GOOD = {
     Outcome.NOTHING_LEFT: "nothing left to do: this move was finished before",
     Outcome.UNDONE: "undone: both sides are as they were",
     Outcome.UNFINISHED: "unfinished: it runs now, or its runner died",
+    Outcome.PROVEN: "proven once more: every disk is equal to its source",
+    Outcome.RETIRED: "the source VM and its disks are deleted",
     Outcome.PLANNED: "a dry run: nothing was written",
 }
+
+DIGEST_SHOWN = len("sha256:") + 24
+MESSAGE_SHOWN = 48
 
 
 def report_text(report: Report) -> str:
     """Write the report for a person."""
     blocks = [_head(report), _stands(report)]
-    if report.disks and report.outcome in (Outcome.MOVED, Outcome.NOTHING_LEFT):
+    if report.disks and report.outcome in (Outcome.MOVED, Outcome.NOTHING_LEFT, Outcome.PROVEN):
         blocks.append(_disks(report))
     if report.writes:
         blocks.append("would be written:\n" + "\n".join(f"  {line}" for line in report.writes))
@@ -56,11 +61,20 @@ def _disks(report: Report) -> str:
     for disk in report.disks:
         name = disk.target if disk.source in ("", disk.target) else f"{disk.target} (from {disk.source})"
         size = human(disk.bytes) if disk.bytes is not None else "size unknown"
-        rows.append(f"    {name:<{width}}  {size:>10}  {disk.coverage or 'no proof':<7} {disk.digest}".rstrip())
+        rows.append(f"    {name:<{width}}  {size:>10}  {disk.coverage or 'no proof':<7} {_short(disk.digest)}".rstrip())
     return "\n".join([head, *rows])
 
 
+def _cut(message: str) -> str:
+    return message if len(message) <= MESSAGE_SHOWN else message[: MESSAGE_SHOWN - 1] + "…"
+
+
+def _short(digest: str) -> str:
+    """Shorten a digest for the screen; the whole of it is in `-o json` and on the disk."""
+    return digest[:DIGEST_SHOWN] + ("…" if len(digest) > DIGEST_SHOWN else "")
+
+
 def _steps(report: Report) -> str:
-    rows = [f"    {step.step:<15}  {human_duration(step.seconds):>10}  {step.message}" for step in report.steps if step.acts]
+    rows = [f"    {step.step:<15}  {human_duration(step.seconds):>10}  {_cut(step.message)}" for step in report.steps if step.acts]
     ended = f"  took      from {stamp(report.started)} to {stamp(report.finished)}" if report.started and report.finished else "  took"
     return "\n".join([ended, *rows])

@@ -48,7 +48,7 @@ def status(
             return
         if len(words) > 1:
             raise UsageError("name one migration: SRC DST, or an ID with --target", where="migrate status", now="see migrate status --help")
-        cluster, everywhere = _place(stack, target, files)
+        cluster, everywhere = open_place(stack, target, files)
         _from_records(stack, cluster, words, files, everywhere=everywhere, output=output)
 
 
@@ -65,7 +65,8 @@ def _asked(stack: ExitStack, source: str, target: str, files: Files) -> Report:
     return standing(asked.record, pair.source_cluster, pair.target_cluster)
 
 
-def _place(stack: ExitStack, target: str, files: Files) -> tuple[Cluster, bool]:
+def open_place(stack: ExitStack, target: str, files: Files) -> tuple[Cluster, bool]:
+    """Open the cluster of CONTEXT[:NAMESPACE] ("" = the current context); True when no namespace was named, so that all are meant."""
     from migrate.kube.config import known_contexts
     from migrate.kube.session import open_cluster
     from migrate.model.refs import parse_place

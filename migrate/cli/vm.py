@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migrate.cli.failure import INTERRUPTED
+from migrate.cli.naming import named
 from migrate.cli.options import (
     Files,
     KubeconfigOption,
@@ -24,11 +24,11 @@ from migrate.cli.options import (
     pem_of,
     set_up_logs,
 )
-from migrate.model.errors import MigrateError
+from migrate.cli.walk import walk
 from migrate.model.migration import Format, OnFailure, Start, Verify
 
 if TYPE_CHECKING:
-    from migrate.model.migration import Options
+    from migrate.model.report import Event
     from migrate.workflow.run import Ending
 
 
@@ -65,8 +65,11 @@ def move(
 
     The source VM and its disks stay where they are, halted. Running the same command again resumes, or says that nothing is left to do.
     """
+    from migrate.model.clock import SystemClock
     from migrate.model.migration import Options
     from migrate.rendering.mapping import parse_map
+    from migrate.workflow.ask import Question
+    from migrate.workflow.run import Run
 
     set_up_logs(verbose)
     options = Options(
@@ -82,12 +85,28 @@ def move(
         on_failure=on_failure,
     )
     files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
-    _go(source, target, files, options=options, again=again, output=output, verb="plan" if dry_run else "move")
+    with ExitStack() as stack:
+        pair = open_pair(stack, source, target, files)
+        question = Question(pair.source, pair.target, options, again=again)
+
+        def go(show: Callable[[Event], None]) -> Ending:
+            run = Run(question, source=pair.source_cluster, target=pair.target_cluster, clock=SystemClock(), show=show)
+            return run.plan() if dry_run else run.move()
+
+        walk(output, pair, go)
 
 
 def undo(
-    source: SourceArgument,
-    target: TargetArgument,
+    what: Annotated[list[str], typer.Argument(metavar="SRC DST | ID", help="The move, as it was asked for, or its id with --target.")],
+    target: Annotated[
+        str, typer.Option("--target", metavar="CONTEXT[:NAMESPACE]", help="Where the record of that ID is.", show_default=False)
+    ] = "",
+    source: Annotated[
+        str, typer.Option("--source", metavar="CONTEXT", help="Context of its source, if it has another name here.", show_default=False)
+    ] = "",
+    even_if_started: Annotated[
+        bool, typer.Option("--even-if-started", help="Go back even if the target was started: what its guest wrote since is lost.")
+    ] = False,
     kubeconfig: KubeconfigOption = "",
     source_kubeconfig: SourceKubeconfigOption = "",
     target_kubeconfig: TargetKubeconfigOption = "",
@@ -96,41 +115,19 @@ def undo(
 ) -> None:
     """Take an unfinished move back: remove our disks and objects, give the source its run strategy again.
 
-    Refused once the target was started, since its disks then hold what the source never saw.
+    Refused once the target was started, since its disks then hold what the source never saw, unless --even-if-started gives that up.
     """
-    from migrate.model.migration import Options
+    from migrate.model.clock import SystemClock
+    from migrate.workflow.run import Run
 
     set_up_logs(verbose)
     files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
-    _go(source, target, files, options=Options(), again=False, output=output, verb="undo")
-
-
-def _go(source: str, target: str, files: Files, *, options: Options, again: bool, output: Output, verb: str) -> None:
-    """Open both clusters, run one verb of workflow.run.Run under a screen, end with its exit code."""
-    from migrate.cli.screen import screen_for
-    from migrate.model.clock import SystemClock
-    from migrate.workflow.ask import Question
-    from migrate.workflow.reporting import unasked
-    from migrate.workflow.run import Run
-
     with ExitStack() as stack:
-        pair = open_pair(stack, source, target, files)
-        screen = stack.enter_context(screen_for(output, f"{pair.source} → {pair.target}"))
-        run = Run(
-            Question(pair.source, pair.target, options, again=again),
-            source=pair.source_cluster,
-            target=pair.target_cluster,
-            clock=SystemClock(),
-            show=screen.event,
-        )
-        try:
-            ending: Ending = getattr(run, verb)()
-        except MigrateError as error:
-            if output is Output.JSON:
-                screen.report(unasked(pair.source, pair.target, error))
-            raise
-        screen.report(ending.report)
-    if isinstance(ending.error, MigrateError):
-        sys.exit(ending.error.exit_code)
-    if ending.error is not None:
-        sys.exit(INTERRUPTED)
+        found = named(stack, what, files, target=target, source=source, command="migrate undo")
+        pair = found.pair
+
+        def go(show: Callable[[Event], None]) -> Ending:
+            run = Run(found.question, source=pair.source_cluster, target=pair.target_cluster, clock=SystemClock(), show=show)
+            return run.undo(found.asked, even_if_started=even_if_started)
+
+        walk(output, pair, go)

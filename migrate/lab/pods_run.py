@@ -10,6 +10,7 @@ from migrate.kube.kinds import POD
 from migrate.lab.pods import PORTS, PROGRAMS, Container
 from migrate.lab.pods_mounts import Mounts, NotYet
 from migrate.lab.pods_slot import KILL_S, Slot, stamp
+from migrate.lab.pods_status import condition, pod_status
 from migrate.model.errors import MigrateError
 
 if TYPE_CHECKING:
@@ -279,32 +280,13 @@ class PodRun:
         return "Running"
 
     def _status(self) -> dict[str, Any]:
-        phase = self._phase()
-        statuses = [slot.status() for slot in self.slots]
-        ready = phase == "Running" and all(entry["ready"] for entry in statuses)
-        reason = {"reason": "PodCompleted"} if phase == "Succeeded" else {"reason": "ContainersNotReady"}
-        conditions = [
-            self._condition("PodScheduled", True, {}),
-            self._condition("PodReadyToStartContainers", self._prepared, {}),
-            self._condition("Initialized", True, {}),
-            self._condition("ContainersReady", ready, reason),
-            self._condition("Ready", ready, reason),
-        ]
-        status: dict[str, Any] = {
-            "phase": phase,
-            "startTime": self._started,
-            "hostIP": "127.0.0.1",
-            "containerStatuses": statuses,
-            "conditions": conditions,
-        }
-        if self._prepared:
-            status |= {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
-        if self._eviction:
-            status |= {"reason": "Evicted", "message": self._eviction}
-        return status
-
-    def _condition(self, type_: str, true: bool, why_not: dict[str, str]) -> dict[str, Any]:
-        word = "True" if true else "False"
-        old = next((entry for entry in self._patched.get("conditions", ()) if entry["type"] == type_), None)
-        since = old["lastTransitionTime"] if old and old["status"] == word else stamp(self.clock.now())
-        return {"type": type_, "status": word, "lastProbeTime": None, "lastTransitionTime": since} | ({} if true else why_not)
+        before = {entry["type"]: entry for entry in self._patched.get("conditions", ())}
+        now = stamp(self.clock.now())
+        return pod_status(
+            self._phase(),
+            [slot.status() for slot in self.slots],
+            started=self._started,
+            prepared=self._prepared,
+            eviction=self._eviction,
+            condition=lambda type_, true, why_not: condition(type_, true, why_not, before=before.get(type_), now=now),
+        )

@@ -172,9 +172,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "CleanedUp": Reason("nothing that only the move needed is left"),
     },
     "Retire": {
-        "NotRetirable": Reason(
-            "the source must not be deleted: its copy is not proven, or something has changed since", "see what it says"
-        ),
+        "NotRetirable": Reason("the source must not be deleted: its copy is not proven, or something changed", "see what it says"),
         "SourceToRetire": Reason("the source VM and its disks are to be deleted, as asked"),
         "Retired": Reason("the source VM and its disks are gone"),
     },

@@ -36,7 +36,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """status.links.external or .internal: `volumes` = PVC name → format → URL, verbatim; `cert` = PEM text, may be empty, a leaf only, or foreign."""
+    """status.links.external or .internal: `volumes` = PVC name → format → URL, verbatim; `cert` = PEM text, may be empty or foreign."""
 
     volumes: Mapping[str, Mapping[str, str]]
     cert: str = ""
@@ -77,7 +77,8 @@ def read_export(
     """Say how far an export is; DONE ExportReady means: a link of the format for every disk, each its own.
 
     For the proof's export of the target VM pass disks whose `pvc` is the target's claim. `stopped`: a fresh look showed the VM stopped,
-    so "in use" is only lag. `inside`: judge the links that hold within the cluster. NEEDED ExportMissing, ExportExpired (act: delete it first, see `ended`).
+    so "in use" is only lag.
+    `inside`: judge the links that hold within the cluster. NEEDED ExportMissing, ExportExpired (act: delete it first, see `ended`).
     """
     if export is None:
         return needed("ExportMissing", "the disks are not offered yet")

@@ -36,7 +36,7 @@ def check_clusters(facts: Facts, m: Migration) -> Iterator[Finding]:
             "the target's disks are read for the proof through its API server (port-forward)",
             where=f"context {target.context}",
             why="its exports have no link from outside: no Ingress or Route leads to virt-exportproxy",
-            now="nothing; it is slower than an external link and every byte passes the API server, so choose --verify sample for large disks",
+            now="nothing; but every byte passes the API server, so prefer --verify sample for large disks",
         )
     elif proof:
         yield from _exports(target, "--target-ca")
@@ -95,7 +95,9 @@ def _exports(side: Side, option: str) -> Iterator[Finding]:
     if side.host is None:
         found = no_external_link("exports will have no external links", where=f"context {side.context}")
         if option == "--target-ca":
-            found = replace(found, now=f"{found.now}; or allow create pods/portforward there, and the proof goes through the API server")
+            found = replace(
+                found, now=f"{found.now}; or allow get and create of pods/portforward there, and the proof goes through the API server"
+            )
         yield Finding(Severity.BLOCKED, found)
         return
     where = f"context {side.context}, {side.host.via}, host {side.host.host}"

@@ -18,8 +18,8 @@ EXPORTER_PORT = 8443
 
 
 def may_forward(cluster: Cluster) -> bool:
-    """Tell whether the cluster lets us forward ports of pods."""
-    return cluster.can("create", POD, subresource="portforward")
+    """Tell whether the cluster lets us forward ports of pods: a websocket is a GET to it, and since 1.35 it wants `create` besides."""
+    return all(cluster.can(verb, POD, subresource="portforward") for verb in ("get", "create"))
 
 
 def way_to(cluster: Cluster, pods_of: Callable[[], list[dict[str, Any]]], *, where: str) -> Forward:

@@ -9,8 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+PARTING_S = 5.0
+"""How long a cancelled work is waited for."""
 Key = tuple[str, str, str]
 """(migration id, step, disk)"""
+
+
+LONGEST_FAREWELL_S = 5.0
 
 
 class Cancelled(Exception):
@@ -104,11 +109,11 @@ class Works:
             work.cancel()
 
     def cancel(self, migration_id: str) -> None:
-        """Cancel every work of one migration and wait until their threads have ended."""
+        """Cancel every work of one migration and wait for their threads; one that hangs on a dead stream is not waited for long."""
         with self._lock:
             mine = [work for key, work in self._works.items() if key[0] == migration_id]
             self._works = {key: work for key, work in self._works.items() if key[0] != migration_id}
         for work in mine:
             work.cancel()
         for work in mine:
-            work.join()
+            work.join(PARTING_S)

@@ -118,14 +118,14 @@ class Forward:
     def _refused(self, status: int, words: str) -> Refused:
         match status:
             case 401 | 403:
-                now = "ask for the verb create on pods/portforward, or give the exports of this cluster an external link (an Ingress or Route)"
+                now = "ask for the verbs get and create on pods/portforward, or give this cluster's exports an external link"
             case _:
                 now = "see what stands between here and the API server: port-forward needs websockets"
         return Refused("the pod's port could not be forwarded", where=self.where, why=words, now=now, status=status)
 
 
 def pool_through(forward: Forward, *, tls: ssl.SSLContext, streams: int) -> urllib3.PoolManager:
-    """Return a pool whose every connection goes through a forward. TLS is verified inside against the host name of the URL that is asked."""
+    """Return a pool whose every connection goes through a forward. TLS inside is verified against the host name of the URL."""
     import urllib3
     from urllib3.connection import HTTPSConnection
     from urllib3.connectionpool import HTTPSConnectionPool
@@ -169,21 +169,26 @@ def _shake_hands(access: Access, path: str, timeout_s: float) -> tuple[socket.so
         wire.sendall(websocket.send(asked))
         answer = _Answer()
         while True:
-            data = wire.recv(MOST_ANSWER_BYTES)
-            websocket.receive_data(data or None)
+            data = _heard(wire)
+            websocket.receive_data(data)
             events = list(websocket.events())
             for index, event in enumerate(events):
                 if isinstance(event, AcceptConnection):
                     return wire, websocket, events[index + 1 :]
                 answer.take(event)
-            if not data:
-                raise Broken("the API server hung up during the handshake")
     except ProtocolError as error:
         wire.close()
         raise Broken(f"the API server's answer is no websocket: {error}") from error
     except BaseException:
         wire.close()
         raise
+
+
+def _heard(wire: socket.socket) -> bytes:
+    data = wire.recv(MOST_ANSWER_BYTES)
+    if not data:
+        raise Broken("the API server hung up during the handshake")
+    return data
 
 
 class _Answer:

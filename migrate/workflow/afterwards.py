@@ -38,8 +38,8 @@ log = logging.getLogger("migrate.afterwards")
 class Afterwards:
     """One command about a finished move. Use once."""
 
-    def __init__(self, question: Question, *, source: Cluster, target: Cluster, clock: Clock, show: Callable[[Event], None]) -> None:
-        self._question, self._clock, self._show = question, clock, show
+    def __init__(self, question: Question, *, source: Cluster, target: Cluster, clock: Clock) -> None:
+        self._clock = clock
         self._source, self._target = source, target
         self._bell = threading.Event()
         asked = ask(question, source, target, strict=False)
@@ -52,21 +52,21 @@ class Afterwards:
         self.migration = replace(self.record.migration, source=question.source, target=question.target, options=options)
         """As it was recorded, by the names that contexts have on this machine."""
 
-    def prove(self, depth: Verify) -> Ending:
+    def prove(self, depth: Verify, show: Callable[[Event], None]) -> Ending:
         """Compare all disks anew, `depth` deep, and write the new proofs. Raises Blocked when no proof is possible any more."""
         x = self._crossing(replace(self.migration, options=replace(self.migration.options, verify=depth)))
         problems = impossible(x)
         if problems:
             raise Blocked.of(problems)
-        ending = self._walk(x, [ClaimSource(), PublishDisks(), VerifyDisks(since=self._clock.now()), CleanUp()], Outcome.PROVEN)
+        ending = self._walk(x, [ClaimSource(), PublishDisks(), VerifyDisks(since=self._clock.now()), CleanUp()], Outcome.PROVEN, show)
         if ending.error is None:
             records.write(x, replace(self.record, disks=reporting.proofs(x.target, x.migration)))
         return ending
 
-    def retire(self) -> Ending:
+    def retire(self, show: Callable[[Event], None]) -> Ending:
         """Delete the source VM and its disks. Ask the user before; what forbids it is in the ending's error."""
         x = self._crossing(self.migration)
-        return self._walk(x, [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED)
+        return self._walk(x, [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show)
 
     def to_retire(self) -> str:
         """Say what `retire` would delete. Raises Blocked for what forbids it."""
@@ -78,9 +78,9 @@ class Afterwards:
     def _crossing(self, migration: Migration) -> Crossing:
         return crossing(migration, source=self._source, target=self._target, clock=self._clock, bell=self._bell)
 
-    def _walk(self, x: Crossing, steps: list[Step], good: Outcome) -> Ending:
+    def _walk(self, x: Crossing, steps: list[Step], good: Outcome, show: Callable[[Event], None]) -> Ending:
         """Run the steps; whatever happens, works are ended, and exports, tokens and claim are given up."""
-        walk = engine(x, steps, show=self._show, bell=self._bell)
+        walk = engine(x, steps, show=show, bell=self._bell)
         error: BaseException | None = None
         with watch(x, self._bell):
             try:

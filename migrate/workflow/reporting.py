@@ -87,7 +87,7 @@ def _steps(record: Record | None, logs: Mapping[str, StepLog]) -> tuple[StepRepo
                 name,
                 last.state if last else State.DONE,
                 last.reason if last else "Recorded",
-                last.message if last else "done in an earlier run",
+                last.message if last else "",
                 seconds=tally.seconds if tally else entry.seconds if entry else 0.0,
                 acts=tally.acts if tally else entry.acts if entry else 0,
                 bytes=tally.bytes if tally else None,
@@ -124,8 +124,12 @@ def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, t
             kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
             patch = f'patch vm {migration.target.name} --type merge -p \'{{"spec":{{"runStrategy":"Always"}}}}\''
             start = f"start it when you are ready: {kubectl} {patch}"
-            kept = "the source VM and its disks are kept, halted; delete them yourself when you no longer need them"
+            kept = f"the source VM and its disks are kept, halted; delete them when you no longer need them: migrate retire {pair}"
             return (*(() if there.running else (start,)), *((kept,) if here.exists else ()))
+        case Outcome.PROVEN:
+            return (f"delete the source when you no longer need it: migrate retire {pair}",)
+        case Outcome.RETIRED:
+            return ()
         case Outcome.UNDONE:
             return (f"ask anew with: migrate vm {pair} --again",)
         case Outcome.PLANNED:

@@ -14,18 +14,16 @@ from migrate.kube.cluster import Cluster
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, MigrateError, Problem
 from migrate.model.migration import Migration, OnFailure
-from migrate.model.observation import Observation
+from migrate.model.observation import State
 from migrate.model.record import Record
-from migrate.model.report import Event, Outcome, Report, events_of, stamp
-from migrate.rendering.assets import find_data
-from migrate.rendering.render import Renderer
-from migrate.steps.base import Crossing, Step
-from migrate.steps.claim_source import ClaimSource, holds, release, renew
-from migrate.steps.runner import this_runner
-from migrate.steps.work import Works
-from migrate.transfer.export_client import ExportClient
+from migrate.model.report import Event, Outcome, Report, stamp
+from migrate.steps.base import Crossing
+from migrate.steps.claim_source import ClaimSource, holds, release
+from migrate.steps.clean_up import take_down
 from migrate.workflow import playbook, records, reporting
 from migrate.workflow.ask import Asked, Question, ask
+from migrate.workflow.crossing import crossing
+from migrate.workflow.crossing import engine as engine_of
 from migrate.workflow.dryrun import dry_run
 from migrate.workflow.engine import Engine, StepLog
 from migrate.workflow.watches import watch
@@ -59,7 +57,7 @@ class Run:
         self._source, self._target = source, target
         self._clock = clock
         self._show = show
-        self._renderer = Renderer([*templates, find_data("templates")])
+        self._templates = templates
         self._bell = threading.Event()
         self._record: Record | None = None
         self._acted: dict[str, datetime] = {}
@@ -99,14 +97,17 @@ class Run:
             return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error), error)
         return Ending(replace(self._report(x.migration, engine, Outcome.PLANNED), writes=writes))
 
-    def undo(self) -> Ending:
-        """Walk backwards from wherever the migration stands. Errors as in `move`."""
-        asked = ask(self._question, self._source, self._target, strict=False)
+    def undo(self, asked: Asked | None = None, *, even_if_started: bool = False) -> Ending:
+        """Walk backwards from wherever the migration stands. Errors as in `move`.
+
+        `asked`: the migration, where it was named by its id. `even_if_started` gives up what the target's guest wrote since its start.
+        """
+        asked = asked or ask(self._question, self._source, self._target, strict=False)
         self._record = asked.record
         if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
             return Ending(self._report(asked.migration, None, Outcome.UNDONE))
         m = asked.record.migration if asked.record is not None else asked.migration
-        x = self._crossing(replace(asked.migration, options=m.options, disks=m.disks))
+        x = replace(self._crossing(replace(asked.migration, options=m.options, disks=m.disks)), even_if_started=even_if_started)
         engine = self._engine(x)
         with watch(x, self._bell):
             try:
@@ -129,37 +130,18 @@ class Run:
         return Ending(self._report(asked.migration, None, Outcome.NOTHING_LEFT))
 
     def _crossing(self, migration: Migration) -> Crossing:
-        return Crossing(
-            migration=migration,
-            source=self._source,
-            target=self._target,
-            render=self._renderer.render,
-            clock=self._clock,
-            works=Works(self._bell),
-            runner=this_runner(),
-            connect=lambda ca, token: ExportClient(ca_pem=ca, token=token, clock=self._clock),
-        )
+        return crossing(migration, source=self._source, target=self._target, clock=self._clock, bell=self._bell, templates=self._templates)
 
     def _engine(self, x: Crossing) -> Engine:
-        def tell(step: Step, seen: Observation) -> None:
-            for event in events_of(seen, time=self._clock.now(), migration=x.migration.id, step=step.name):
-                self._show(event)
-
-        return Engine(
-            steps=playbook.load(x.migration.playbook).steps,
-            x=x,
-            show=tell,
-            bell=self._bell,
-            before_look=lambda: renew(x),
-            after_step=lambda entry: self._note(x, entry),
-        )
+        steps = playbook.load(x.migration.playbook).steps
+        return engine_of(x, steps, show=self._show, bell=self._bell, after_step=lambda entry: self._note(x, entry))
 
     def _stopped(self, x: Crossing, engine: Engine, error: MigrateError | KeyboardInterrupt) -> Ending:
         """End a run that stopped: go back if that was asked for, let go of the claim, say how things stand."""
         outcome = reporting.outcome_of(error)
-        wanted = x.migration.options.on_failure is OnFailure.UNDO and isinstance(error, MigrateError) and outcome is not Outcome.HELD
+        wanted = x.migration.options.on_failure is OnFailure.UNDO and outcome is not Outcome.HELD
         begun = holds(x) or self._record is not None
-        if wanted and begun:
+        if wanted and begun and isinstance(error, MigrateError):
             back = self._engine(x)
             try:
                 self._go_back(x, back)
@@ -170,6 +152,8 @@ class Run:
                 error = type(error).of([*error.problems, back_failed])
         if holds(x):
             self._note_stop(x, outcome)
+            if _pulled(engine):
+                take_down(x)
         release(x)
         return Ending(self._report(x.migration, engine, outcome, error), error)
 
@@ -224,6 +208,12 @@ class Run:
             error=error,
             stopped_at=engine.current.name if engine is not None and engine.current is not None else "",
         )
+
+
+def _pulled(engine: Engine) -> bool:
+    """Tell whether every disk was imported already: then nobody but our own proof reads from the exports."""
+    entry = engine.logs.get("import-disks")
+    return entry is not None and entry.last is not None and entry.last.state is State.DONE
 
 
 def tool() -> str:

@@ -8,21 +8,19 @@ from contextlib import ExitStack, contextmanager
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM, VMI, Kind
-from migrate.model import labels
 from migrate.steps.base import Crossing
+from migrate.steps.looks import MARKED, OURS, VIRT_PODS
 
-OURS: Mapping[str, str | None] = {labels.MANAGED_BY: labels.OWNER}
-
-SOURCE: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = ((VM, None), (VMI, None), (EXPORT, OURS))
+SOURCE: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = ((VM, None), (VMI, None), (EXPORT, OURS), (POD, VIRT_PODS))
 TARGET: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = (
     (VM, OURS),
     (VMI, None),
     (EXPORT, OURS),
     (DATAVOLUME, OURS),
-    (PVC, OURS),
-    (POD, OURS),
+    (PVC, MARKED),
+    (POD, MARKED),
 )
-"""Pods of an import inherit the labels of their DataVolume (reference cdi-import 3.8)."""
+"""What CDI makes of a DataVolume inherits its labels, but says itself who manages it (reference cdi-import 1.4, 3.8)."""
 
 
 @contextmanager

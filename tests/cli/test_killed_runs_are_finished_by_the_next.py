@@ -14,8 +14,10 @@ from tests.cli.conftest import Plant
 from tests.cli.shell import Shell
 from tests.flows.flow import Flow
 
-LONGEST_S = 9.0
-"""About what such a move takes from the start of the process to its end."""
+EVENTS = 60
+"""About how many events such a move tells."""
+BETWEEN_S = 0.3
+"""About the longest time between two of them."""
 
 
 def words(flow: Flow) -> list[str]:
@@ -74,16 +76,18 @@ def test_ctrl_c_lets_go_of_the_claim(shell: Shell, plant: Plant) -> None:
 @pytest.mark.parametrize("number", range(10))
 def test_sigkill_at_a_random_moment(shell: Shell, plant: Plant, number: int) -> None:
     """Ten kills at random instants, each followed by one run of the same command, which ends right."""
-    instant_s = random.uniform(0.5, LONGEST_S)
-    print(f"kill {number} after {instant_s:.3f} s")
+    event, later_s = random.randrange(1, EVENTS), random.uniform(0, BETWEEN_S)
+    print(f"kill {number}: {later_s:.3f} s after event {event}")
     flow = plant(disks=("root", "data", "more"), mib=4, strategy="Always")
     before = flow.ours()
-    process = shell.start(*words(flow))
+    process = shell.start(*words(flow), "-o", "json")
+    assert process.stdout is not None
     with process:
+        told = [line for line, _ in zip(process.stdout, range(event), strict=False)]
         try:
-            process.wait(instant_s)
+            process.wait(later_s)
         except subprocess.TimeoutExpired:
             process.kill()
-    print(f"it ended with {process.returncode}; on the clusters: {sorted(set(flow.ours()) - set(before))}")
+    print(f"it ended with {process.returncode} in {json.loads(told[-1])['step']}: {sorted(set(flow.ours()) - set(before))}")
     said = finished(shell, flow, before)
     assert "HolderMaybeDead" not in [event.get("reason") for event in said]

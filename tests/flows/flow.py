@@ -58,15 +58,15 @@ class Flow:
     def plan(self, **changes: Any) -> Ending:
         return self._run("plan", **changes)
 
-    def undo(self) -> Ending:
-        return self._run("undo")
+    def undo(self, *, even_if_started: bool = False) -> Ending:
+        return self._run("undo", {"even_if_started": even_if_started})
 
-    def _run(self, verb: str, *, again: bool = False, **changes: Any) -> Ending:
+    def _run(self, verb: str, wishes: dict[str, Any] | None = None, *, again: bool = False, **changes: Any) -> Ending:
         question = Question(self.source, self.target, Options(**{**self.options, **changes}), again=again)
         with ExitStack() as stack:
             source, target = (self._open(stack, ref) for ref in (self.source, self.target))
             run = Run(question, source=source, target=target, clock=self.lab.clock, show=self._show)
-            ending: Ending = getattr(run, verb)()
+            ending: Ending = getattr(run, verb)(**(wishes or {}))
         return ending
 
     def _open(self, stack: ExitStack, ref: VMRef) -> Cluster:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import ssl
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from migrate.lab import kinds
 from migrate.lab.api import ApiServer
 from migrate.lab.certs import Authority, load
 from migrate.lab.clock import LabClock, RealClock, SimClock
+from migrate.lab.trouble import Trouble
 
 AUTHORITY = Authority("tests")
+BACKEND = "LAB_BACKEND"
+"""Set by tests/conftest.py from the option --backend."""
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
@@ -154,7 +161,13 @@ class Api:
         return Client(self.server, AUTHORITY.client_context(), token=token)
 
     def until(self, happened: Callable[[], bool]) -> None:
-        """Wait until something holds, looking again after every change in the store."""
+        """Wait until something holds, looking again after every change in the store; in a real server's we cannot look."""
+        if on_kube():
+            clock, end = RealClock(), time.monotonic() + 20
+            while not happened():
+                assert time.monotonic() < end, "nothing happened for twenty seconds"
+                clock.sleep(0.1)
+            return
         changes = self.server.store.subscribe(None)
         try:
             while not happened():
@@ -168,24 +181,51 @@ class Api:
         return self.admin.get(path).code == 404
 
 
+def on_kube() -> bool:
+    """Tell whether these tests run on the real API server (pytest --backend kube)."""
+    return os.environ.get(BACKEND) == "kube"
+
+
 @contextlib.contextmanager
-def serving(*, clock: LabClock | None = None, history: int = 10_000) -> Iterator[Api]:
-    """Run a server with the Widget kind and the namespace `shop`."""
+def real_server() -> Iterator[ApiServer]:
+    """Run the real API server in the place of the embedded one."""
+    from migrate.lab.kube_server import KubeServer
+
+    with tempfile.TemporaryDirectory() as directory:
+        server = KubeServer("test", Path(directory), clock=RealClock(), authority=AUTHORITY, trouble=Trouble(), roots="")
+        try:
+            server.start()
+            yield cast(ApiServer, server)
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def embedded_server(clock: LabClock | None, history: int) -> Iterator[ApiServer]:
+    """Run the embedded API server."""
     clock = clock or RealClock()
     server = ApiServer("test", registry=kinds.Registry(kinds.builtin()), clock=clock, authority=AUTHORITY, history=history)
     server.start()
     try:
+        yield server
+    finally:
+        server.stop()
+        if isinstance(clock, SimClock):
+            clock.close()
+
+
+@contextlib.contextmanager
+def serving(*, clock: LabClock | None = None, history: int = 10_000) -> Iterator[Api]:
+    """Run a server with the Widget kind and the namespace `shop`."""
+    with real_server() if on_kube() else embedded_server(clock, history) as server:
         context = AUTHORITY.client_context()
         load(context, AUTHORITY.client("admin", "system:masters"))
         api = Api(server, Client(server, context))
         assert api.admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", WIDGETS).code == 201
         assert api.admin.post("/api/v1/namespaces", {"metadata": {"name": "shop"}}).code == 201
-        api.until(lambda: server.objects.lookup("", "configmaps", "shop", "kube-root-ca.crt") is not None)
+        api.until(lambda: api.admin.get(f"{CONFIGS}/kube-root-ca.crt").code == 200)
+        api.until(lambda: all(api.admin.get(WIDGET_PATH.replace("/v1/", f"/{version}/")).code == 200 for version in ("v1", "v1beta1")))
         yield api
-    finally:
-        server.stop()
-        if isinstance(clock, SimClock):
-            clock.close()
 
 
 def config(name: str, data: dict[str, str] | None = None, **metadata: Any) -> dict[str, Any]:

@@ -1,0 +1,216 @@
+"""What comes after a finished move: its disks are proven once more, its source is retired; neither when it would be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from migrate.kube.kinds import DATAVOLUME, PVC, VM
+from migrate.model import labels
+from migrate.model.errors import Blocked, Conflict
+from migrate.model.migration import Start, Verify
+from migrate.model.objects import annotations_of
+from migrate.model.report import Outcome
+from migrate.reading.proof import proof_of
+from migrate.steps.retire_source import RetireSource
+from migrate.workflow.afterwards import Afterwards
+from migrate.workflow.ask import Question
+from migrate.workflow.run import Ending
+from tests.flows.conftest import Begin
+from tests.flows.flow import Flow
+from tests.flows.test_wrong_bytes_are_found import OFFSET, flip
+
+
+@contextmanager
+def opened(flow: Flow) -> Iterator[Afterwards]:
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        yield Afterwards(Question(flow.source, flow.target), source=source, target=target, clock=flow.lab.clock)
+
+
+def prove(flow: Flow, depth: Verify = Verify.FULL) -> Ending:
+    with opened(flow) as afterwards:
+        return afterwards.prove(depth, flow._show)
+
+
+def retire(flow: Flow) -> Ending:
+    with opened(flow) as afterwards:
+        return afterwards.retire(flow._show)
+
+
+def refusal(flow: Flow, deed: Callable[[Flow], object] = prove) -> str:
+    """Return what is said when it is refused, and see that nothing was written."""
+    found: list[Blocked] = []
+
+    def refused() -> None:
+        with pytest.raises(Blocked) as caught:
+            deed(flow)
+        found.append(caught.value)
+
+    assert flow.writes(refused) == []
+    return " ".join(f"{problem.what} {problem.why} {problem.now}" for problem in found[0].problems)
+
+
+def test_a_finished_move_is_proven_once_more(begin: Begin) -> None:
+    """A deeper proof stands on every disk and in the record, nothing that it needed is left, the source stays halted."""
+    flow = begin(disks=("root", "data"), start=Start.NEVER, verify=Verify.SIZE)
+    flow.move()
+    ours = flow.ours()
+    ending = prove(flow)
+    assert (ending.error, ending.report.outcome) == (None, Outcome.PROVEN)
+    assert [(disk.coverage, bool(disk.digest)) for disk in ending.report.disks] == [("full", True)] * 2
+    assert flow.ours() == ours
+    assert [disk.coverage for disk in flow.move().report.disks] == ["full"] * 2
+    assert not flow.runs()
+    first = [proof_of(flow.west.get(DATAVOLUME, f"{flow.name}-{word}")) for word in ("root", "data")]
+    flow.lab.clock.sleep(5)
+    assert prove(flow).report.outcome is Outcome.PROVEN
+    second = [proof_of(flow.west.get(DATAVOLUME, f"{flow.name}-{word}")) for word in ("root", "data")]
+    assert all(old and new and old.at < new.at and old.digest == new.digest for old, new in zip(first, second, strict=True))
+
+
+def test_a_byte_that_rotted_since_is_found(begin: Begin) -> None:
+    """FAILED names the place, marks the disk, and leaves neither export nor token; the source cannot be retired any more."""
+    flow = begin(start=Start.NEVER)
+    flow.move()
+    ours = flow.ours()
+    flip(flow, f"{flow.name}-root")
+    ending = prove(flow)
+    assert ending.report.outcome is Outcome.FAILED
+    assert str(OFFSET) in ending.report.problems[0].why
+    flow.until(lambda: flow.ours() == ours)
+    assert labels.DIFFERS in annotations_of(flow.west.get(DATAVOLUME, f"{flow.name}-root"))
+    assert retire(flow).report.outcome is Outcome.BLOCKED
+    assert flow.vm() is not None
+
+
+def test_no_proof_once_the_target_was_started(begin: Begin) -> None:
+    """Its guest has written since: refused without a write, even when it is halted again."""
+    flow = begin()
+    flow.move()
+    assert "was started" in refusal(flow)
+    flow.set_strategy("Halted", "west")
+    flow.until(lambda: flow.instance("west") is None)
+    assert "was started" in refusal(flow)
+
+
+@pytest.mark.slow
+def test_no_proof_once_the_source_was_started(begin: Begin) -> None:
+    """The source is not what was copied any more."""
+    flow = begin(start=Start.NEVER)
+    flow.move()
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    assert "somebody started" in refusal(flow)
+
+
+@pytest.mark.slow
+def test_no_proof_of_a_move_that_is_not_finished(begin: Begin) -> None:
+    """Neither one that was never begun, nor one that was undone."""
+    flow = begin()
+    assert "not finished" in refusal(flow)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    flow.when("create-target", "", interrupt)
+    flow.move()
+    assert "not finished" in refusal(flow)
+    flow.undo()
+    assert "undone" in refusal(flow)
+
+
+def test_retire_deletes_the_vm_and_its_disks_only(begin: Begin) -> None:
+    """After a proven move the source VM and its claims are gone by name, the target runs on, nothing else is touched; twice is fine."""
+    flow = begin(disks=("root", "data"))
+    other = begin(disks=("root",), strategy="Halted")
+    flow.move()
+    assert retire(flow).report.outcome is Outcome.RETIRED
+    assert flow.vm() is None
+    for word in ("root", "data"):
+        assert flow.east.get(PVC, f"{flow.name}-{word}") is None
+        assert flow.east.get(DATAVOLUME, f"{flow.name}-{word}") is None
+        assert flow.west.get(PVC, f"{flow.name}-{word}") is not None
+    assert flow.runs("west")
+    assert flow.east.get(PVC, f"{other.name}-root") is not None
+    assert [line for line in flow.ours() if line.startswith("east") and flow.name in line] == []
+    assert retire(flow).report.outcome is Outcome.RETIRED
+
+
+@pytest.mark.parametrize("verify", [Verify.SIZE, pytest.param(Verify.OFF, marks=pytest.mark.slow)])
+def test_a_copy_that_was_not_read_is_not_enough(begin: Begin, verify: Verify) -> None:
+    """Retire wants a proof by bytes; the remedy is `migrate verify`, after which it works."""
+    flow = begin(start=Start.NEVER, verify=verify)
+    flow.move()
+    ending = retire(flow)
+    assert ending.report.outcome is Outcome.BLOCKED
+    assert "migrate verify" in ending.report.problems[0].now
+    assert flow.vm() is not None
+    prove(flow, Verify.SAMPLE)
+    assert retire(flow).report.outcome is Outcome.RETIRED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "shared disk",
+        *(pytest.param(word, marks=pytest.mark.slow) for word in ("started", "started and stopped", "target gone", "copy gone")),
+    ],
+)
+def test_a_source_that_is_still_needed_is_kept(begin: Begin, change: str) -> None:
+    """Whatever happened since the proof: BLOCKED, and VM and disks are there as before."""
+    flow = begin(start=Start.NEVER)
+    flow.move()
+    match change:
+        case "started":
+            flow.set_strategy("Always")
+        case "started and stopped":
+            flow.set_strategy("Always")
+            flow.until(flow.runs)
+            flow.set_strategy("Halted")
+            flow.until(lambda: flow.instance() is None)
+        case "target gone":
+            flow.west.delete(VM, flow.name)
+            flow.until(lambda: flow.vm("west") is None)
+        case "copy gone":
+            flow.west.delete(DATAVOLUME, f"{flow.name}-root")
+            flow.until(lambda: flow.west.get(DATAVOLUME, f"{flow.name}-root") is None)
+        case _:
+            sharing = begin(
+                disks=(), strategy="Halted", volumes=[{"name": "d", "persistentVolumeClaim": {"claimName": f"{flow.name}-root"}}]
+            )
+            assert sharing.vm() is not None
+    assert retire(flow).report.outcome is Outcome.BLOCKED
+    vm, claim = flow.vm(), flow.east.get(PVC, f"{flow.name}-root")
+    assert vm is not None
+    assert claim is not None
+    assert labels.RETIRED_BY not in annotations_of(claim)
+
+
+@pytest.mark.slow
+def test_a_retirement_that_was_cut_short_goes_on(begin: Begin) -> None:
+    """Killed when the VM was gone and its disks were not: the next run finds the disks by their mark. A disk without it is left."""
+    flow = begin(disks=("root", "data"), start=Start.NEVER)
+    flow.move()
+    with opened(flow) as afterwards:
+        RetireSource().act(afterwards._crossing(afterwards.migration))
+    flow.until(lambda: flow.vm() is None)
+    stray = f"{flow.name}-data"
+    flow.east.merge(PVC, stray, {"metadata": {"annotations": {labels.RETIRED_BY: None}}})
+    assert retire(flow).report.outcome is Outcome.RETIRED
+    assert flow.east.get(PVC, f"{flow.name}-root") is None
+    assert flow.east.get(PVC, stray) is not None
+
+
+@pytest.mark.slow
+def test_a_start_at_the_last_moment_saves_the_source(begin: Begin) -> None:
+    """The delete names the version that was judged: whoever touches the VM in between keeps it."""
+    flow = begin(start=Start.NEVER)
+    flow.move()
+    version = flow.vm()["metadata"]["resourceVersion"]  # type: ignore[index]
+    flow.set_strategy("Always")
+    with pytest.raises(Conflict):
+        flow.east.delete(VM, flow.name, version=version)
+    assert flow.vm() is not None
