@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,8 @@ from migrate.model.errors import MigrateError, Problem, UsageError
 if TYPE_CHECKING:
     from migrate.kube.cluster import Cluster
     from migrate.model.refs import VMRef
+
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class Output(StrEnum):
@@ -99,16 +102,17 @@ def open_pair(stack: ExitStack, source: str, target: str, files: Files) -> Pair:
 
 
 def pem_of(path: Path | None, option: str) -> str:
-    """Read a CA file. Raises UsageError when it cannot be read or holds no certificate."""
+    """Read the certificates of a CA file; a private key beside them goes nowhere. Raises UsageError when there is none to read."""
     if path is None:
         return ""
     try:
         text = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("the CA file cannot be read", where=f"{option} {path}", why=str(error), now="name a PEM file") from error
-    if "-----BEGIN CERTIFICATE-----" not in text:
+    certificates = CERTIFICATE.findall(text)
+    if not certificates:
         raise UsageError("the CA file holds no certificate", where=f"{option} {path}", now="name a file with -----BEGIN CERTIFICATE-----")
-    return text
+    return "\n".join(certificates) + "\n"
 
 
 def set_up_logs(verbose: bool) -> None:
@@ -116,4 +120,5 @@ def set_up_logs(verbose: bool) -> None:
     import logging
 
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("migrate").setLevel(logging.DEBUG if verbose else logging.ERROR)
+    logging.getLogger("migrate").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    logging.getLogger("migrate.kube").setLevel(logging.DEBUG if verbose else logging.ERROR)

@@ -9,7 +9,7 @@ from migrate.model.report import Outcome, Report, Stand, stamp
 GOOD = {
     Outcome.MOVED: "moved",
     Outcome.NOTHING_LEFT: "nothing left to do: this move was finished before",
-    Outcome.UNDONE: "undone: both sides are as they were",
+    Outcome.UNDONE: "undone: what the move had made is removed, the source is given back",
     Outcome.UNFINISHED: "unfinished: it runs now, or its runner died",
     Outcome.PROVEN: "proven once more: every disk is equal to its source",
     Outcome.RETIRED: "the source VM and its disks are deleted",

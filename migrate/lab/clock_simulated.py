@@ -139,13 +139,20 @@ class SimClock:
             self._stir()
         # Event has no way to be woken without being set, so the clock waits on the event's own condition (a test pins this).
         condition: threading.Condition = event._cond  # type: ignore[attr-defined]
-        with condition:
-            while not waiter.due and not event.is_set():
-                condition.wait()
+        try:
+            with condition:
+                while not waiter.due and not event.is_set():
+                    condition.wait()
+        finally:  # a signal (Ctrl-C, a test that took too long) may end the wait of the main thread
+            self._resume(waiter, marked=marked)
+        return event.is_set()
+
+    def _resume(self, waiter: _Waiter, *, marked: bool) -> None:
+        """Note that a waiter waits no longer, and give its thread the busy mark back."""
         with self._changed:
             waiter.gone = True
             self._waiters.discard(waiter)
-            self._stalls -= urgent
+            self._stalls -= waiter.urgent
             if waiter.due:
                 self._waking -= 1
             else:
@@ -155,7 +162,6 @@ class SimClock:
                 self._quiet = False
             self._activity += 1
             self._stir()
-        return event.is_set()
 
     def _ensure_ticker(self) -> None:
         if self._ticker is None and not self._closed:

@@ -31,7 +31,6 @@ def pod_status(
         "phase": phase,
         "startTime": started,
         "hostIP": "127.0.0.1",
-        "qosClass": "BestEffort",
         "containerStatuses": containers,
         "conditions": conditions,
     }

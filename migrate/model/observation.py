@@ -50,6 +50,8 @@ class Observation:
     progress: float | None = None
     problems: tuple[Problem, ...] = ()
     disks: tuple[DiskProgress, ...] = ()
+    patience_s: float = 0.0
+    """WAITING only: how long this may last without a sign, where that is longer than the step's limit of standing still."""
 
     def but(self, **changes: object) -> Observation:
         """Return the same observation with some fields changed."""

@@ -15,6 +15,8 @@ from migrate.model.observation import DiskProgress, State
 
 RECREATE = frozenset({"LinkChanged", "LeftoverDisk"})
 """Reasons of NEEDED that are cured by deleting the DataVolume (wait until it and its PVC are gone) and creating it again."""
+BLIND = "ImportingBlind"
+"""Reason of WAITING in which nothing can be seen to move; the importer's own watchdog ends a dead transfer after ten minutes."""
 EVICTED = "ImporterEvicted"
 """Reason of NEEDED that is cured by deleting the importer pod: nothing in CDI does."""
 
@@ -44,6 +46,12 @@ class _Look:
     @property
     def tries(self) -> int:
         return int(dig(self.dv, "status", "restartCount", default=0))
+
+    @property
+    def blind(self) -> bool:
+        """Tell whether the import works without a figure that moves: a whole gzip transfer, the conversion at the end (cdi-import 3.4)."""
+        done = self.bytes_done()
+        return done is None or self.total_bytes is None or done >= self.total_bytes * 0.99
 
     def bytes_done(self) -> int | None:
         """Bytes so far, from the percentage; None while CDI cannot know them (gzip) or has not said."""
@@ -130,6 +138,8 @@ def _running(look: _Look) -> DiskProgress:
     said = condition(look.dv, "Running")
     if said is None or not said.false:
         if look.phase == "ImportInProgress" or (said is not None and said.true):
+            if look.blind:
+                return look.say(State.WAITING, BLIND, "importing; CDI tells no figures for this stretch")
             return look.say(State.WAITING, "Importing", "importing")
         return look.say(State.WAITING, "DiskPending", _pending(look))
     if _oom(look) and said.reason == "OOMKilled":

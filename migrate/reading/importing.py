@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.model.quantity import human
-from migrate.reading.datavolume import failing
+from migrate.reading.datavolume import BLIND, failing
+
+BLIND_S = 6 * 3600.0
+"""How long an import may work without a figure that moves: a conversion of several TB on slow storage."""
 
 
 def to_create(disks: Sequence[DiskProgress], *, parallel: int) -> tuple[str, ...]:
@@ -32,7 +35,8 @@ def read_import(disks: Sequence[DiskProgress], *, parallel: int) -> Observation:
         reason = mending[0].reason if mending else "DiskMissing"
         return needed(reason, "; ".join(words)).but(disks=shown, progress=_progress(disks))
     if any(disk.state in {State.WAITING, State.UNKNOWN} for disk in disks):
-        return waiting("Importing", _summary(disks), progress=_progress(disks), disks=shown)
+        seen = waiting("Importing", _summary(disks), progress=_progress(disks), disks=shown)
+        return seen.but(patience_s=BLIND_S) if any(disk.reason == BLIND for disk in disks) else seen
     if problems := failing(disks, State.BLOCKED):
         reasons = {disk.reason for disk in disks if disk.state is State.BLOCKED}
         reason = reasons.pop() if len(reasons) == 1 else "ImportBlocked"

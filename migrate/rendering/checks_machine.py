@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from migrate.model import labels
 from migrate.model.facts import Facts
-from migrate.model.migration import Migration
-from migrate.model.objects import Object, annotations_of, condition, dig, leaving
+from migrate.model.migration import Migration, Start
+from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, leaving
 from migrate.rendering.findings import Finding, at, block, warn
 from migrate.rendering.translate import translate
 
@@ -68,7 +68,12 @@ def _history(vm: Object, m: Migration, where: str) -> Iterator[Finding]:
     if by and by != m.id and not moved:
         why = f"the migration {by} halted it and is neither finished nor undone"
         yield block("another migration holds the VM", where=where, why=why, now=f"finish it, or undo it first (migrate status names {by})")
-    if moved and by != m.id:
+    if moved and by != m.id and said.get(labels.HALTED_GENERATION) == str(generation_of(vm)) and m.options.start is not Start.NEVER:
+        why = f"the migration {by} moved it, and nobody has touched it since; starting another copy would run old disks beside it"
+        yield block(
+            f"the VM lives at {moved} now", where=where, why=why, now="move it from there; or copy the old disks with --start never"
+        )
+    elif moved and by != m.id:
         yield warn(
             f"the VM was moved before, to {moved}", where=where, why=f"the migration {by} says so", now="mind that two of it may run"
         )

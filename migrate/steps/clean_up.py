@@ -55,6 +55,7 @@ class CleanUp:
 
 def take_down(x: Crossing) -> None:
     """Ask once for everything to go, without waiting; for a run that stops when nobody reads from the exports any more. Never raises."""
+    x.works.cancel(x.migration.id)
     try:
         looks.remove_all(x, *scaffold(x))
     except MigrateError as error:

@@ -41,7 +41,7 @@ def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Nee
     """Yield what the source must allow. `subresources`: stop or start of the VM, where its strategy needs them."""
     yield Need(VM, ("get", "list", "watch", "patch"))
     yield Need(VMI, ("get", "list", "watch"))
-    yield Need(POD, ("list",))
+    yield Need(POD, ("list", "watch"))
     yield Need(LEASE, ("get", "create", "update", "delete"))
     if m.disks:
         yield Need(PVC, ("get",))

@@ -16,7 +16,7 @@ from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, Refused, Unreachable
 from migrate.transfer import trust
 from migrate.transfer.patience import AGAIN, Interrupted, Patience
-from migrate.transfer.ranges import PIECE_BYTES, Range
+from migrate.transfer.ranges import READ_BYTES, Range
 
 if TYPE_CHECKING:
     import urllib3
@@ -83,7 +83,7 @@ class ExportClient:
         return int(length)
 
     def pieces(self, url: str, part: Range, *, of: int, cancelled: threading.Event = NEVER) -> Iterator[bytes]:
-        """Yield the bytes of one range in pieces of 1 MiB (the last may be shorter), of a disk that holds `of` bytes.
+        """Yield the bytes of one range in pieces of READ_BYTES (the last may be shorter), of a disk that holds `of` bytes.
 
         A broken stream is taken up where it broke. Raises Refused when the host ignores ranges or the disk has another size by now,
         NotTrusted, and Unreachable once six tries in a row brought no byte.
@@ -96,10 +96,10 @@ class ExportClient:
                 for chunk in self._stream(url, Range(at + len(held), part.stop), of=of):
                     patience.moved()
                     held += chunk
-                    while len(held) >= PIECE_BYTES:
-                        yield bytes(memoryview(held)[:PIECE_BYTES])
-                        del held[:PIECE_BYTES]
-                        at += PIECE_BYTES
+                    while len(held) >= READ_BYTES:
+                        yield bytes(memoryview(held)[:READ_BYTES])
+                        del held[:READ_BYTES]
+                        at += READ_BYTES
             except Interrupted as trouble:
                 patience.pause(trouble, what="a disk could not be read", where=url)
         if held:
@@ -153,7 +153,7 @@ class ExportClient:
         left = part.bytes
         try:
             _check_answer(answer.status, answer.headers.get("content-range", ""), part, of=of, url=url)
-            while left and (chunk := answer.read(min(left, PIECE_BYTES))):
+            while left and (chunk := answer.read(min(left, READ_BYTES))):
                 left -= len(chunk)
                 yield chunk
         except (HTTPError, OSError) as error:

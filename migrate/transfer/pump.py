@@ -76,12 +76,13 @@ class Pump:
             return False
         hungry = len(self._down) < MOST_WAITING_BYTES and not self._over
         self._watch(self._wire, hungry, bool(self._up))
-        self._watch(self._ours, len(self._up) < MOST_WAITING_BYTES, bool(self._down))
+        self._watch(self._ours, len(self._up) < MOST_WAITING_BYTES and not self._over, bool(self._down))
         if hungry and isinstance(self._wire, ssl.SSLSocket) and self._wire.pending():
             return self._read_wire()
         for key, mask in self._selector.select():
             if mask & selectors.EVENT_READ:
-                if key.fileobj is self._ours and not self._read_ours():
+                # What is over takes no more: the far end has said goodbye, perhaps in this very turn.
+                if key.fileobj is self._ours and not self._over and not self._read_ours():
                     return self._farewell()
                 if key.fileobj is self._wire:
                     self._read_wire()
@@ -147,7 +148,7 @@ class Pump:
                 self._heard(data)
                 if event.message_finished:
                     self._channel = None
-            case Ping():
+            case Ping() if not self._over:
                 self._up += self._websocket.send(event.response())
             case CloseConnection():
                 self._over = True

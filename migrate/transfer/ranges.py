@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 MIB = 1 << 20
 PIECE_BYTES = MIB
-"""Unit of reading, comparing and sampling."""
+"""Unit of sampling."""
+READ_BYTES = MIB // 4
+"""Unit of reading and comparing; eight streams hold a few of them each."""
 FULL_RANGE_BYTES = 64 * MIB
 """Length of one request when everything is read."""
 LEAST_PIECES = 32

@@ -64,7 +64,8 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
         attempt, record = attempt + 1, None
     claims = claims_of(vm)
     pvcs = {name: found for name in claims if (found := source.get(PVC, name)) is not None}
-    volumes = {name: found for name in claims if (found := source.get(DATAVOLUME, name)) is not None}
+    cdi = source.serves(DATAVOLUME) is not None
+    volumes = {name: found for name in claims if cdi and (found := source.get(DATAVOLUME, name)) is not None}
     inventory = disks_of(
         vm,
         pvcs,
@@ -82,12 +83,20 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
         source_uid=vm["metadata"]["uid"],
         source_cluster_uid=source_uid,
         target_cluster_uid=target_uid,
-        options=question.options,
+        options=_with_recorded_cas(question.options, record),
         disks=inventory.disks,
     )
     if strict and record is not None and record.finished is None:
         _same_options(migration, record)
     return Asked(migration, record)
+
+
+def _with_recorded_cas(options: Options, record: Record | None) -> Options:
+    """Keep the CAs that a migration was begun with where the repeated command names none."""
+    if record is None:
+        return options
+    begun = record.migration.options
+    return replace(options, source_ca=options.source_ca or begun.source_ca, target_ca=options.target_ca or begun.target_ca)
 
 
 def _both(source: Cluster, target: Cluster) -> tuple[str, str]:

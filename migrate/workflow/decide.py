@@ -46,7 +46,8 @@ def decide(seen: Observation, limits: Limits, tally: Tally) -> Verdict:
         case State.NEEDED:
             return Verdict.ACT if tally.acts < limits.acts else Verdict.GIVE_UP
         case State.WAITING | State.UNKNOWN:
-            return Verdict.WAIT if tally.still_s < limits.quiet.total_seconds() else Verdict.STALL
+            patience_s = max(limits.quiet.total_seconds(), seen.patience_s)
+            return Verdict.WAIT if tally.still_s < patience_s else Verdict.STALL
         case State.BLOCKED:
             return Verdict.WAIT if tally.blocked_s < limits.blocked.total_seconds() else Verdict.STOP
         case State.FAILED:

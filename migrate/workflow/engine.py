@@ -21,6 +21,8 @@ log = logging.getLogger("migrate.engine")
 
 PACE_S = 2.0
 """How often a waiting step is looked at through the watch caches, if no bell rings."""
+SETTLE_S = 0.1
+"""What a bell announces rarely comes alone; in a busy namespace it never does."""
 FRESH_S = 20.0
 """How often the truth is read afresh while a step waits: a watch may be dead without a word."""
 
@@ -50,6 +52,8 @@ class _Watch:
     moved_at: float = 0.0
     blocked_at: float | None = None
     print: tuple[object, ...] = ()
+    trouble: MigrateError | None = None
+    """What the last act met, if it met something; gone when something moves."""
 
     def see(self, seen: Observation) -> bool:
         """Take a new observation in; return whether it differs from the one before."""
@@ -57,7 +61,7 @@ class _Watch:
         now_print = (seen.state, seen.reason, seen.progress, seen.disks)
         moved = now_print != self.print
         if moved:
-            self.print, self.moved_at, self.acts = now_print, now, 0
+            self.print, self.moved_at, self.acts, self.trouble = now_print, now, 0, None
         if seen.state is not State.BLOCKED:
             self.blocked_at = None
         elif self.blocked_at is None:
@@ -125,9 +129,11 @@ class Engine:
                     watch.acts += 1
                     entry.acts += 1
                     entry.acted_at = entry.acted_at or self.x.clock.now()
-                    self._act(step)
+                    watch.trouble = self._act(step)
                 case Verdict.WAIT:
                     self._wait(step, entry, watch, seen)
+                case Verdict.GIVE_UP if seen.state is State.NEEDED and watch.trouble is not None:
+                    raise watch.trouble
                 case verdict:
                     raise stop_error(verdict, step, seen, watch.tally())
 
@@ -161,7 +167,8 @@ class Engine:
             self.show(step, seen)
         entry.last = seen
 
-    def _act(self, step: Step) -> None:
+    def _act(self, step: Step) -> MigrateError | None:
+        """Act once. Return what it met, where a fresh look is the answer to it; it is raised if no look ever shows better."""
         log.info("act: %s", step.name)
         try:
             step.act(self.x)
@@ -170,9 +177,12 @@ class Engine:
         except Conflict as error:
             log.info("%s: the object changed meanwhile, looking again: %s", step.name, error)
             self.x.clock.wait(threading.Event(), 0.2)
+            return error
         except Unreachable as error:
             log.warning("%s: no answer to a write, looking again: %s", step.name, error)
             self.x.clock.wait(threading.Event(), 1.0)
+            return error
+        return None
 
     def _wait(self, step: Step, entry: StepLog, watch: _Watch, seen: Observation) -> None:
         """Wait through the watch caches; return when a fresh look is due.
@@ -183,6 +193,7 @@ class Engine:
         fresh_at = self.x.clock.monotonic() + FRESH_S
         while self.x.clock.monotonic() < fresh_at:
             self.x.clock.wait(self.bell, PACE_S)
+            self.x.clock.sleep(SETTLE_S)
             self.bell.clear()
             self.before_look()
             peek = self._look(step, cached)

@@ -5,6 +5,7 @@ It holds only what can no longer be observed (design, sentence 2): who asked for
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from migrate.kube.cluster import Cluster
@@ -14,6 +15,8 @@ from migrate.model.errors import Blocked
 from migrate.model.record import Record
 from migrate.rendering import frames
 from migrate.steps.base import Crossing
+
+log = logging.getLogger("migrate.records")
 
 
 def read(target: Cluster, name: str) -> Record | None:
@@ -34,9 +37,15 @@ def read(target: Cluster, name: str) -> Record | None:
 
 
 def every(target: Cluster, *, everywhere: bool = False) -> list[Record]:
-    """List the records of the target namespace (or of all namespaces), the newest first."""
+    """List the records of the target namespace (or of all namespaces), the newest first. One that cannot be read is logged and left out."""
     found = target.list(CONFIGMAP, labels={labels.MANAGED_BY: labels.OWNER, labels.ROLE: "record"}, everywhere=everywhere)
-    return sorted((_record(one, target) for one in found), key=lambda record: record.started, reverse=True)
+    readable = []
+    for one in found:
+        try:
+            readable.append(_record(one, target))
+        except Blocked as error:
+            log.warning("%s: %s", error.what, error.why)
+    return sorted(readable, key=lambda record: record.started, reverse=True)
 
 
 def write(x: Crossing, record: Record) -> None:

@@ -16,7 +16,7 @@ from migrate.reading.proof import proof_of
 from migrate.workflow.engine import StepLog
 from migrate.workflow.stands import stand
 
-UNTOUCHED = "nothing was changed on either side"
+UNTOUCHED = "this command changed nothing on either side"
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -137,5 +137,5 @@ def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, t
         case _ if not touched:
             return (UNTOUCHED, "go on: run the same command again when that is cured")
         case _:
-            go_on = f"go on: run the same command again (migrate vm {pair}); it resumes where it stopped"
+            go_on = "go on: run the same command again, with the same options; it resumes where it stopped"
             return (go_on,) if there.running else (go_on, f"go back: migrate undo {pair}")

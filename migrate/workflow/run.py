@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from migrate import __version__
 from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import VM
 from migrate.model.clock import Clock
-from migrate.model.errors import Blocked, MigrateError, Problem
+from migrate.model.errors import Blocked, MigrateError, Problem, UsageError
 from migrate.model.migration import Migration, OnFailure
 from migrate.model.observation import State
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
+from migrate.reading.machine import halted_by
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
 from migrate.steps.clean_up import take_down
@@ -80,7 +81,10 @@ class Run:
                 return self._stopped(x, engine, error)
             finally:
                 x.works.cancel(x.migration.id)
-        self._close(x, Outcome.MOVED)
+        try:
+            self._close(x, Outcome.MOVED)
+        except MigrateError as error:
+            return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error), error)
         return Ending(self._report(x.migration, engine, Outcome.MOVED))
 
     def plan(self) -> Ending:
@@ -106,6 +110,13 @@ class Run:
         self._record = asked.record
         if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
             return Ending(self._report(asked.migration, None, Outcome.UNDONE))
+        if asked.record is None and not _held(self._source, asked.migration):
+            raise UsageError(
+                "there is no such migration to undo",
+                where=f"{asked.migration.source} → {asked.migration.target}",
+                why="the target holds no record of it, and the source is not halted by it",
+                now="see what there is: migrate status --target CONTEXT",
+            )
         m = asked.record.migration if asked.record is not None else asked.migration
         x = replace(self._crossing(replace(asked.migration, options=m.options, disks=m.disks)), even_if_started=even_if_started)
         engine = self._engine(x)
@@ -210,12 +221,12 @@ class Run:
         )
 
 
+def _held(source: Cluster, m: Migration) -> bool:
+    """Tell whether the source VM is halted by this very migration."""
+    return halted_by(source.get(VM, m.source.name) or {}) == m.id
+
+
 def _pulled(engine: Engine) -> bool:
     """Tell whether every disk was imported already: then nobody but our own proof reads from the exports."""
     entry = engine.logs.get("import-disks")
     return entry is not None and entry.last is not None and entry.last.state is State.DONE
-
-
-def tool() -> str:
-    """Return the version of this tool, as records name it."""
-    return __version__

@@ -45,6 +45,9 @@ class Flow:
         self._meddles: list[tuple[str, str, Meddle]] = []
 
     def close(self) -> None:
+        """Delete the VM on both sides, since every guest that runs on costs the next test time, and end both connections."""
+        self.east.delete(VM, self.name)
+        self.west.delete(VM, self.target.name)
         self.east.close()
         self.west.close()
 

@@ -19,7 +19,7 @@ from tests.machines import disk, machine
 
 def lies(flow: Flow) -> dict[str, str]:
     """Read the manifests of the flow's export, as the user guide's manual way would, and return the wrong claims by disk."""
-    (found,) = flow.east.list(EXPORT)
+    found = next(export for export in flow.east.list(EXPORT) if export["spec"]["source"]["name"] == flow.name)
     export = Export(flow.lab, flow.east, found["metadata"]["name"])
     documents = yaml.safe_load_all(export.fetch(export.manifest(), accept="application/yaml").body)
     items = [item for document in documents if document for item in document.get("items", [document])]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 import pytest
 
 from migrate.model import labels
 from migrate.model.errors import StepFailed
-from migrate.model.migration import Verify
+from migrate.model.migration import Format, Verify
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow
 
+MIB = 1 << 20
 OFFSET = 1_234_567
 
 
@@ -42,6 +46,37 @@ def test_one_flipped_byte_is_found_by_a_full_proof(begin: Begin) -> None:
         assert labels.STARTED not in (vm["metadata"].get("annotations") or {})
     assert flow.undo().report.outcome is Outcome.UNDONE
     flow.until(flow.runs)
+
+
+def cut(flow: Flow, claim: str) -> None:
+    """Take the last MiB of a target disk away, as a pull that ended early would."""
+    path = flow.file("west", claim)
+    os.truncate(path, path.stat().st_size - MIB)
+
+
+def blank(flow: Flow, claim: str) -> None:
+    """Turn the last MiB of a target disk into zeros."""
+    size = flow.file("west", claim).stat().st_size
+    cut(flow, claim)
+    os.truncate(flow.file("west", claim), size)
+
+
+@pytest.mark.parametrize(
+    ("damage", "format", "said"),
+    [(blank, Format.RAW, "differs"), pytest.param(cut, Format.GZIP, "the target has", marks=pytest.mark.slow)],
+)
+def test_a_lost_tail_is_found(begin: Begin, damage: Callable[[Flow, str], None], format: Format, said: str) -> None:
+    """A tail of zeros is found by the default proof, a disk that is 1 MiB short by every proof; nothing of the proof is left behind."""
+    flow = begin(mib=40, format=format, verify=Verify.SAMPLE if format is Format.RAW else Verify.FULL)
+    before = flow.ours()
+    flow.when("create-target", "", lambda: damage(flow, f"{flow.name}-root"))
+    ending = flow.move()
+    assert ending.report.outcome is Outcome.FAILED
+    assert said in ending.report.problems[0].why
+    assert flow.instance("west") is None
+    left = {line.split()[1] for line in set(flow.ours()) - set(before)}
+    flow.until(lambda: {line.split()[1] for line in set(flow.ours()) - set(before)}.isdisjoint({"VirtualMachineExport", "Secret", "Lease"}))
+    assert "DataVolume" in left
 
 
 def test_the_wrong_disk_is_found_by_a_sample(begin: Begin) -> None:

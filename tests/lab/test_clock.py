@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -49,6 +51,27 @@ def test_a_wait_lifts_the_own_mark(clock: SimClock) -> None:
         assert clock.monotonic() == 5
         assert not clock.wait(threading.Event(), 7)
     assert clock.monotonic() == 12
+
+
+def test_an_interrupted_wait_gives_the_mark_back(clock: SimClock) -> None:
+    """A signal that ends a wait of the main thread leaves it busy as it was: time stands for the others."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    woken = threading.Event()
+    with clock.busy():
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(Interrupted):
+            clock.wait(threading.Event(), None)
+        signal.signal(signal.SIGUSR1, before)
+        threading.Thread(target=lambda: (clock.sleep(1), woken.set())).start()
+        assert not woken.wait(0.1)
+    assert woken.wait(5)
 
 
 def test_an_idle_thread_does_not_stop_time(clock: SimClock) -> None:

@@ -22,7 +22,8 @@ def test_every_row_of_the_table(row: dict[str, object]) -> None:
     """Each row of tests/decisions/table.yaml gives the verdict that it names."""
     limits = Limits(quiet=timedelta(seconds=600), acts=3, blocked=timedelta(seconds=row.get("blocked-limit", 0)))
     tally = Tally(acts=row.get("acts", 0), still_s=row.get("still", 0), blocked_s=row.get("blocked", 0))
-    assert decide(Observation(State(row["state"]), "Reason", "words"), limits, tally).value == row["then"]
+    seen = Observation(State(row["state"]), "Reason", "words", patience_s=row.get("patience", 0.0))
+    assert decide(seen, limits, tally).value == row["then"]
 
 
 @given(

@@ -155,6 +155,13 @@ def test_a_conflict_or_a_lost_answer_is_looked_at_again(clock: SimClock) -> None
     assert step.acts == 2
 
 
+def test_what_an_act_met_is_said_when_no_look_shows_better(clock: SimClock) -> None:
+    """A write that is never answered ends with the words of its error and its exit code, not with "attempts changed nothing"."""
+    lost = [Unreachable("the export host does not answer", where="localhost")] * 3
+    with pytest.raises(Unreachable, match="export host"):
+        engine(clock, Scripted("one", [NEEDED], act_errors=list(lost))).run()
+
+
 def test_a_taken_name_is_blocked(clock: SimClock) -> None:
     """A name that is taken by an object that is not ours needs a person."""
     with pytest.raises(Blocked, match="name is taken"):
