@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 DEMO_DIR ?= .lab/demo
 LAB_DIR ?= .lab/lab
 
-.PHONY: help demo test test-all check lab bench lock clean
+.PHONY: help demo test test-all test-kube kube-assets check lab bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ test: $(READY) ## the tests that need nothing but Python (under 5 minutes)
 test-all: $(READY) ## every test: matrices, long flows, kubectl
 	@command -v kubectl >/dev/null || { echo "kubectl is missing and these tests use it; install it (for example Debian's kubernetes-client) and run again"; exit 2; }
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or kubectl'
+
+kube-assets: ## build the real API server with etcd, once, into ~/.cache (needs Go)
+	@bash hack/kube-assets/build.sh
+
+test-kube: $(READY) ## the same flows and the API's contract on the real API server (make kube-assets)
+	@$(BIN)/python -m pytest --backend kube -m 'not slow and not kubectl' tests/kubernetes tests/flows tests/lab/test_api_*.py
 
 check: $(READY) ## format, lint, types, import contracts, file sizes
 	@$(BIN)/ruff format --check .

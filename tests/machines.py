@@ -62,3 +62,16 @@ def machine(
             "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
         },
     }
+
+
+def user_pod(vm: str, claim: str, *, namespace: str = "shop") -> Object:
+    """Return a pod of somebody else that uses a VM's disk."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{vm}-user", "namespace": namespace},
+        "spec": {
+            "containers": [{"name": "main", "image": "busybox"}],
+            "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": claim}}],
+        },
+    }

@@ -16,7 +16,7 @@ from migrate.lab.api_log import RequestLog
 from migrate.lab.api_objects import Objects
 from migrate.lab.api_paths import Target, target_of
 from migrate.lab.api_quota import Quotas
-from migrate.lab.api_status import ApiError, from_denied
+from migrate.lab.api_status import ApiError, NoSuchPath, from_denied
 from migrate.lab.api_update import retouch, system_write
 from migrate.lab.api_virtual import Responder, Routes
 from migrate.lab.auth import ANONYMOUS, Authentication
@@ -215,7 +215,7 @@ class ApiServer:
         headers = (("Retry-After", str(error.retry_after)),) if error.retry_after is not None else ()
         if error.code == 401:
             headers = (*headers, ("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
-        exchange.reply(error.code, error.status(), headers=headers)
+        exchange.reply(error.code, error.TEXT if isinstance(error, NoSuchPath) else error.status(), headers=headers)
 
     def _obey(self, exchange: Exchange, target: Target, user: User) -> None:
         """Make the trouble that somebody ordered for requests like this one."""

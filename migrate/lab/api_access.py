@@ -16,7 +16,7 @@ from migrate.lab.rbac import Attributes, Roles
 from migrate.lab.store import Object, Place
 
 OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
-"""Paths that need no credentials; everything else is 401 without."""
+"""Paths that need no credentials."""
 _ACCOUNT = "system:serviceaccount:"
 
 
@@ -43,10 +43,8 @@ class Access:
         return wanted
 
     def require(self, user: User, target: Target, request: Request) -> None:
-        """Raise a 401 or 403 ApiError unless the user may do this."""
-        if user.name == ANONYMOUS.name:
-            if not any(target.path == path or target.path.startswith(f"{path}/") for path in OPEN_PATHS):
-                raise ApiError(401, "Unauthorized")
+        """Raise a 403 ApiError unless the user may do this; nobody in particular may look at health and version."""
+        if user.name == ANONYMOUS.name and any(target.path == path or target.path.startswith(f"{path}/") for path in OPEN_PATHS):
             return
         if rbac.MASTERS in user.groups:
             return

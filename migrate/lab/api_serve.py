@@ -151,8 +151,7 @@ def _delete(call: Handling, resource: Resource) -> None:
         body = success(resource, write.name, outcome.entry.obj["metadata"]["uid"])
         call.exchange.reply(200, body, headers=_warnings(call, resource, ()))
         return
-    code = 202 if not outcome.removed and options.policy == "Foreground" else 200
-    _answer(call, resource, outcome, code=code)
+    _answer(call, resource, outcome, code=200)
 
 
 def _delete_collection(call: Handling, resource: Resource) -> None:

@@ -78,9 +78,15 @@ def not_found(resource: Resource, name: str) -> ApiError:
     return ApiError(404, f'{resource.group_resource} "{name}" not found', details=details_of(resource, name))
 
 
+class NoSuchPath(ApiError):
+    """Nothing is served at this path: plain text, where everything else is a Status."""
+
+    TEXT = "404 page not found\n"
+
+
 def no_such_path() -> ApiError:
     """Say that nothing is served at this path."""
-    return ApiError(404, "the server could not find the requested resource", details={})
+    return NoSuchPath(404, "the server could not find the requested resource")
 
 
 def already_exists(resource: Resource, name: str) -> ApiError:

@@ -26,7 +26,7 @@ def update(objects: Objects, write: Write, body: Object) -> Outcome:
     must_lock = not write.resource.builtin or (write.resource.group, write.resource.plural) in _MUST_LOCK
     if unconditional and must_lock:
         objects.find(write)
-        cause = Cause("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update")
+        cause = Cause("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update")
         raise invalid(write.resource, write.name, [cause])
     for _ in range(ATTEMPTS):
         entry = objects.find(write)

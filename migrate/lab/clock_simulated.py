@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from datetime import UTC, datetime, timedelta
 
 PATIENCE = 5
 """Turns of settling before time jumps although the machine is not quiet."""
+
+
+TICK_S = 1e-6
+"""The least that a wait lasts: a rest of 1e-13 s, as rounding leaves it, would end before it began, again and again."""
 
 
 class _Waiter:
@@ -125,7 +130,7 @@ class SimClock:
     def _pause(self, event: threading.Event, seconds: float | None, *, urgent: bool = False) -> bool:
         marked = getattr(self._own, "depth", 0) > 0
         with self._changed:
-            waiter = _Waiter(event, None if seconds is None else self._now + seconds, urgent=urgent)
+            waiter = _Waiter(event, None if seconds is None else self._after(seconds), urgent=urgent)
             self._waiters.add(waiter)
             self._stalls += urgent
             if waiter.deadline is not None:
@@ -146,6 +151,13 @@ class SimClock:
         finally:  # a signal (Ctrl-C, a test that took too long) may end the wait of the main thread
             self._resume(waiter, marked=marked)
         return event.is_set()
+
+    def _after(self, seconds: float) -> float:
+        """Return the moment so many seconds from now, and never now itself.
+
+        Whoever computes what is left of a time may end at less than a clock of floats can add, and would wait for it for ever.
+        """
+        return max(self._now + seconds, math.nextafter(self._now, math.inf))
 
     def _resume(self, waiter: _Waiter, *, marked: bool) -> None:
         """Note that a waiter waits no longer, and give its thread the busy mark back."""

@@ -66,3 +66,5 @@ class Facts:
     """Server-side dry runs that were refused: (`DataVolume db-1-data`, the cluster's sentence)."""
     macs_in_use: Mapping[str, str] = field(default_factory=dict)
     """MAC → VM of the target's namespace that has it, the source VM itself left out."""
+    users: tuple[str, ...] = ()
+    """Who else uses a disk of the source, in words (reading/users.py)."""

@@ -20,6 +20,9 @@ OWNER = "kubevirt-migrate"
 DISK = f"{PREFIX}/source-pvc"
 """Annotation on a target disk: the source PVC that it is a copy of."""
 
+SOURCE_GENERATION = f"{PREFIX}/source-generation"
+"""Annotation on a target disk, written with it: the metadata.generation of the halted source that it is a copy of."""
+
 PROOF = f"{PREFIX}/proof"
 """Annotation on a target disk: JSON {digest, coverage, bytes, sourceGeneration, at}."""
 
@@ -44,6 +47,9 @@ RETIRED_BY = f"{PREFIX}/retired-by"
 STARTED = f"{PREFIX}/started"
 """Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone."""
 
+START_ASKED = f"{PREFIX}/start-asked"
+"""Annotation on a target VM of run strategy Manual, written when KubeVirt took our request to start it: when. It is asked once."""
+
 RECREATED = f"{PREFIX}/recreated"
 """Annotation on the CA ConfigMap: JSON {disk: how often its DataVolume was deleted to be made again}."""
 
@@ -54,9 +60,12 @@ def ours(migration_id: str, role: str) -> dict[str, str]:
 
 
 def is_ours(obj: dict[str, object], migration_id: str | None = None) -> bool:
-    """Tell whether an object carries our mark, and, when an id is given, that very migration's."""
+    """Tell whether an object carries our mark, and, when an id is given, that very migration's.
+
+    The id alone decides: MANAGED_BY is a key that everybody shares, and who adopts an object (Helm, GitOps) writes his own name there.
+    """
     metadata = obj.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
-    if not isinstance(labels, dict) or labels.get(MANAGED_BY) != OWNER:
+    if not isinstance(labels, dict) or not labels.get(ID):
         return False
     return migration_id is None or labels.get(ID) == migration_id

@@ -128,6 +128,8 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "DiskTooSmall": Reason(
             "the file system of the claim leaves too little room", "raise CDI's filesystemOverhead, or map to another class"
         ),
+        "StaleDisks": Reason("a copy belongs to an earlier halt of the source", "`migrate undo` removes it; then move anew"),
+        "DiskInUse": Reason("somebody else uses a disk that is to be copied or deleted", "take the disk off it, then go on"),
         "ImportFailed": Reason("a disk cannot be imported", "cure what is said of the disk; then run again or undo"),
         "ImportBlocked": Reason("several disks need a person, for several reasons", "cure what is said of each disk"),
     },
@@ -153,6 +155,9 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "LeftHalted": Reason("the target stays halted, as asked"),
         "DisksNotProven": Reason("a disk without proof; the target is not started", "run again, so that it is proven"),
         "TargetStarted": Reason("the target was started", "decide which side is to live; undo it only on purpose"),
+        "LastCopies": Reason(
+            "the copies on the target are all that is left, so an undo deletes nothing", "keep the target, or bring the source back first"
+        ),
         "TargetStoppedAgain": Reason("somebody stopped the target after our start", "start it yourself, or leave it; then run again"),
         "TargetGone": Reason("the target VM was deleted", "find out who; run again to make it anew"),
         "Starting": Reason("KubeVirt is starting the target"),

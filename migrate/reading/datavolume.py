@@ -72,6 +72,7 @@ def read_disk(
     pod: Object | None = None,
     *,
     migration_id: str,
+    generation: int | None = None,
     now: datetime,
     total_bytes: int | None = None,
     url: str | None = None,
@@ -79,6 +80,7 @@ def read_disk(
 ) -> DiskProgress:
     """Say where one disk stands.
 
+    `generation`: what our halt left the source at (None = unknown, not compared).
     `pod`: its importer pod, if known. `total_bytes`: virtual size. `url`: the link it must be pulled from now (None = unknown, not
     compared). `restarts`: how often CDI may try again before we call it failed.
     NEEDED DiskMissing (create), LinkChanged or LeftoverDisk (recreate), ImporterEvicted (delete the pod). DONE DiskCopied: Succeeded and
@@ -91,6 +93,10 @@ def read_disk(
         return look.say(State.BLOCKED, "NameTaken", f"a DataVolume {disk.target} that is not this migration's is there")
     if leaving(dv):
         return look.say(State.WAITING, "BeingDeleted", "is being removed, to be made again")
+    noted = annotations_of(dv).get(labels.SOURCE_GENERATION, "none")
+    if generation is not None and noted != str(generation):
+        words = f"is a copy of the source at generation {noted}, and our halt left the source at {generation}"
+        return look.say(State.BLOCKED, "StaleDisks", words)
     bound = dig(pvc, "status", "phase") == "Bound" and not leaving(pvc)
     match look.phase:
         case "Succeeded" if bound:
@@ -225,6 +231,7 @@ def _last_words(look: _Look) -> str:
 
 
 _REMEDY = {
+    "StaleDisks": "take this migration back with `migrate undo` (it removes the stale copies), then move the VM anew",
     "NameTaken": "remove or rename that object, or move to another namespace",
     "QuotaExceeded": "raise the quota (target + hidden prime + scratch, three times a disk), or lower --parallel-disks; run again",
     "ClaimNotValid": "name a storage class with --map-storage, or give its StorageProfile claimPropertySets",

@@ -68,6 +68,14 @@ def read_unmoved(vm: Object | None, vmi: Object | None, *, migration_id: str, co
     return None
 
 
+def grace_spent(vm: Object, vmi: Object, now: datetime) -> float | None:
+    """Return how much of its grace period a guest that shuts down has used, 0 to 1; None before it is asked to."""
+    asked, grace = moment(dig(vmi, "metadata", "deletionTimestamp")), grace_s(vm, vmi)
+    if asked is None or grace <= 0:
+        return None
+    return min(1.0, max(0.0, (now - asked).total_seconds() / grace))
+
+
 def _as_it_is(vm: Object, vmi: Object | None) -> str:
     alive = "its guest runs" if instance_alive(vmi) else "no guest runs"
     return f"run strategy {strategy_of(vm)}, {alive}, not held by us yet"

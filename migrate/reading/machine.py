@@ -24,6 +24,18 @@ def strategy_of(vm: Object) -> str:
     return "Always" if dig(vm, "spec", "running") is True else "Halted"
 
 
+def set_by(vm: Object, manager: str) -> bool:
+    """Tell whether this writer's run strategy stands: nobody wrote another one in between, as every start and stop does.
+
+    By metadata.managedFields; where something dropped those, only a spec that never changed tells so. Controllers that complete the
+    spec (instance types, firmware) do not count.
+    """
+    entries = dig(vm, "metadata", "managedFields", default=())
+    if not entries:
+        return generation_of(vm) == 1
+    return any(entry.get("manager") == manager and "f:runStrategy" in dig(entry, "fieldsV1", "f:spec", default={}) for entry in entries)
+
+
 def instance_alive(vmi: Object | None) -> bool:
     """Tell whether an instance exists that has not ended."""
     return vmi is not None and dig(vmi, "status", "phase", default="") not in FINAL

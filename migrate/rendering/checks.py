@@ -15,13 +15,14 @@ from migrate.rendering.checks_machine import check_machine
 from migrate.rendering.checks_quota import check_quota
 from migrate.rendering.checks_storage import check_storage
 from migrate.rendering.checks_target import check_target
+from migrate.rendering.checks_users import check_users
 from migrate.rendering.findings import Finding, Severity
 
 
 def findings(facts: Facts, migration: Migration) -> list[Finding]:
     """Return everything found, blocked ones first, each group in a stable order."""
     found: list[Finding] = []
-    for check in (check_machine, check_clusters, check_target, check_storage, check_quota):
+    for check in (check_machine, check_users, check_clusters, check_target, check_storage, check_quota):
         found.extend(check(facts, migration))
     return sorted(found, key=lambda finding: finding.severity is not Severity.BLOCKED)
 

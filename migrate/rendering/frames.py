@@ -21,6 +21,8 @@ from migrate.rendering.translate import translate
 Frame = dict[str, Any]
 HEADER = "x-kubevirt-export-token"
 """The header that an export server asks for (reference section 3)."""
+ADOPTION = "cdi.kubevirt.io/allowClaimAdoption"
+"""Annotation that lets a DataVolume call a claim of its name that is there its own, with whatever is on it."""
 
 
 def namespace(m: Migration) -> Frame:
@@ -65,16 +67,26 @@ def header(m: Migration, *, token: str) -> Frame:
     return _frame(m, "header", name=m.names.header, namespace=m.target.namespace, pins={("stringData",): {"header": line}}, line=line)
 
 
-def datavolume(m: Migration, disk: Disk, *, url: str, size_bytes: int, placement: Placement) -> Frame:
-    """Return the frame of target/datavolume.yaml.j2. `size_bytes`: the virtual size; CDI adds the filesystem overhead itself."""
+def datavolume(m: Migration, disk: Disk, *, url: str, size_bytes: int, placement: Placement, generation: int) -> Frame:
+    """Return the frame of target/datavolume.yaml.j2. `size_bytes`: the virtual size; CDI adds the filesystem overhead itself.
+
+    `generation`: what our halt left the source at; another one makes the copy stale. Nobody else's claim is ever adopted as a copy.
+    """
     http = {"url": url, "certConfigMap": m.names.ca, "secretExtraHeaders": [m.names.header]}
     return _frame(
         m,
         "disk",
         name=disk.target,
         namespace=m.target.namespace,
-        pins={("spec", "source"): {"http": http}, ("spec", "contentType"): ABSENT, ("metadata", "annotations", labels.DISK): disk.pvc},
+        pins={
+            ("spec", "source"): {"http": http},
+            ("spec", "contentType"): ABSENT,
+            ("metadata", "annotations", labels.DISK): disk.pvc,
+            ("metadata", "annotations", labels.SOURCE_GENERATION): str(generation),
+            ("metadata", "annotations", ADOPTION): "false",
+        },
         http=http,
+        generation=str(generation),
         source_pvc=disk.pvc,
         size=str(size_bytes),
         storage_class=placement.storage_class,

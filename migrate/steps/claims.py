@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from migrate.kube.kinds import LEASE
 from migrate.model import labels
-from migrate.model.errors import Conflict, Held, MigrateError, Problem, Unreachable
+from migrate.model.errors import Conflict, Held, MigrateError, Problem, Taken, Unreachable
 from migrate.model.objects import Object, dig, moment, uid_of
 from migrate.model.observation import Observation, State, blocked, done, needed, waiting
 from migrate.reading.common import taken
@@ -36,6 +36,8 @@ class _Memory:
     """Monotonic time of our last write; None = we do not hold it."""
     seen: dict[str, tuple[str, float]] = field(default_factory=dict)
     """By uid of the Lease: the renewTime that we saw first, and when."""
+    judged: Object | None = None
+    """The Lease as the last look found it; None = there was none."""
 
 
 _memories: WeakKeyDictionary[Works, _Memory] = WeakKeyDictionary()
@@ -43,7 +45,7 @@ _memories: WeakKeyDictionary[Works, _Memory] = WeakKeyDictionary()
 
 def look(x: Crossing) -> Observation:
     """Say whether this runner holds the claim, may take it, or who holds it."""
-    lease = x.source.get(LEASE, x.migration.names.claim)
+    lease = _memory(x).judged = x.source.get(LEASE, x.migration.names.claim)
     if lease is None:
         return needed("ClaimMissing", "nobody has claimed the source VM")
     if not labels.is_ours(lease):
@@ -68,11 +70,10 @@ def look(x: Crossing) -> Observation:
 
 
 def take(x: Crossing) -> None:
-    """Write our name on the claim. Raises Conflict when somebody else was quicker."""
-    lease = x.source.get(LEASE, x.migration.names.claim)
-    now = x.clock.now()
+    """Write our name on the claim as the last look found it. Raises Conflict when somebody else was quicker; then look again."""
+    lease, now = _memory(x).judged, x.clock.now()
     if lease is None:
-        x.source.create(*_rendered(x, 0), ours_ok=True)
+        _make(x)
     else:
         mine = str(dig(lease, "spec", "holderIdentity", default="")) == str(x.runner)
         acquired = moment(dig(lease, "spec", "acquireTime")) if mine else None
@@ -84,8 +85,20 @@ def take(x: Crossing) -> None:
             ),
         )
         manifest["metadata"] |= {key: lease["metadata"][key] for key in ("uid", "resourceVersion")}
-        x.source.replace(manifest)
+        _memory(x).judged = x.source.replace(manifest)
     _memory(x).renewed_at = x.clock.monotonic()
+
+
+def _make(x: Crossing) -> None:
+    """Make the Lease. One that is there by now was made by somebody else, for whatever migration, unless it names this very runner."""
+    quicker = f"somebody else made the Lease {x.migration.names.claim} first"
+    try:
+        (made,) = x.source.create(*_rendered(x, 0), ours_ok=True)
+    except Taken as error:
+        raise Conflict(quicker, where=error.where, why=error.why, status=error.status) from error
+    if str(dig(made, "spec", "holderIdentity", default="")) != str(x.runner):
+        raise Conflict(quicker, where=x.source.context, why=f"it names {dig(made, 'spec', 'holderIdentity')}")
+    _memory(x).judged = made
 
 
 def renew(x: Crossing) -> None:

@@ -40,5 +40,5 @@ class CreateTarget:
         x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, vm, was=was)), ours_ok=True)
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_once_started(x)
+        refusal = looks.refuse_undo(x)
         return refusal if refusal is not None else looks.remove_all(x, (x.target, VM, x.migration.target.name))

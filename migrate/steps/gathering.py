@@ -15,6 +15,7 @@ from migrate.kube.kinds import (
     EXPORT,
     KNOWN,
     KUBEVIRT,
+    POD,
     PVC,
     RESOURCEQUOTA,
     STORAGECLASS,
@@ -26,13 +27,14 @@ from migrate.kube.kinds import (
 from migrate.model import labels
 from migrate.model.facts import Facts, Side
 from migrate.model.inventory import ExportHost, Inventory, Reference, Trust
-from migrate.model.objects import Object, dig, name_of, uid_of
+from migrate.model.objects import Object, dig, labels_of, name_of, uid_of
 from migrate.model.was import Was
 from migrate.reading.exporthost import judge
 from migrate.reading.inventory import disks_of
-from migrate.reading.machine import grace_s, instance_alive, was_of
+from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_of
 from migrate.reading.managers import managed_by
 from migrate.reading.references import references_of
+from migrate.reading.users import pods_on, vms_on
 from migrate.steps import forwarding, permissions, rehearsal, strategies
 from migrate.steps.base import Crossing
 from migrate.steps.doors import Door, find_door
@@ -68,6 +70,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         missing=tuple(one for one in references_of(vm) if _is_missing(x, one)) if vm is not None and there else (),
         refused=tuple(_refused(x, vm, was, target, claims)),
         macs_in_use=_macs(x) if there and "VirtualMachine" in target.served else {},
+        users=tuple(_users(x)),
     )
     return facts, source_door, target_door
 
@@ -162,6 +165,19 @@ def _refused(x: Crossing, vm: Object | None, was: Was, target: Side, claims: Map
     ):
         return []
     return rehearsal.rehearse_contents(x, dict(vm), was, classes=target.classes, profiles=target.profiles, claims=claims)
+
+
+def _users(x: Crossing) -> list[str]:
+    """Name who uses a disk of the source besides: other VMs, other pods. The VM's own launcher and our export's server are left out."""
+    m = x.migration
+    disks = {disk.pvc for disk in m.disks}
+    if not disks:
+        return []
+    pods = _list(x.source, POD)
+    own = {name_of(pod) for pod in launcher_pods(pods, m.source.name)}
+    own |= {name_of(pod) for pod in pods if labels_of(pod).get("kubevirt.io.virt-export-service") == m.names.export}
+    vms = [vm for vm in _list(x.source, VM) if uid_of(vm) != m.source_uid]
+    return [*vms_on(disks, vms), *pods_on(disks, [pod for pod in pods if name_of(pod) not in own])]
 
 
 def _macs(x: Crossing) -> dict[str, str]:

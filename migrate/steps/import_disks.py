@@ -6,19 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, SECRET, STORAGECLASS, STORAGEPROFILE
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, SECRET, STORAGECLASS, STORAGEPROFILE, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked, Problem
 from migrate.model.migration import Disk, Format
-from migrate.model.objects import Object, annotations_of, dig, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.model.quantity import to_bytes
 from migrate.reading.common import taken
 from migrate.reading.datavolume import EVICTED, RECREATE, read_disk
 from migrate.reading.importing import read_import, to_create
+from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
-from migrate.steps import exporting, looks, patches
+from migrate.steps import claims, exporting, looks, patches
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.exporting import Export
 
@@ -69,9 +70,12 @@ class ImportDisks:
         return _create(x, export, [disk for disk in x.migration.disks if disk.target in wanted]) if wanted else None
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_once_started(x)
+        refusal = looks.refuse_undo(x)
         if refusal is not None:
             return refusal
+        used = _in_use(x)
+        if used is not None:
+            return used
         names = x.migration.names
         gone = looks.remove_all(
             x,
@@ -79,21 +83,42 @@ class ImportDisks:
             (x.target, CONFIGMAP, names.ca),
             (x.target, SECRET, names.header),
         )
-        claims = sorted(looks.made_by_cdi(x, PVC))
-        if gone.state is State.DONE and claims:
-            return waiting("BeingDeleted", f"waiting until the claims {', '.join(claims)} are gone")
+        left = sorted(looks.made_by_cdi(x, PVC))
+        if gone.state is State.DONE and left:
+            return waiting("BeingDeleted", f"waiting until the claims {', '.join(left)} are gone")
         return gone
+
+
+def _in_use(x: Crossing) -> Observation | None:
+    """Say who uses a copy that an undo would delete; what CDI made for it, and the server of a proof that is ending, do not count."""
+    doomed = {*looks.copies(x), *looks.made_by_cdi(x, PVC)}
+    if not doomed:
+        return None
+    pods = [pod for pod in x.target.list(POD) if labels_of(pod).get(labels.ID) != x.migration.id]
+    found = [*vms_on(doomed, x.target.list(VM)), *instances_on(doomed, x.target.list(VMI)), *pods_on(doomed, pods)]
+    if not found:
+        return None
+    return blocked(
+        "DiskInUse",
+        Problem(
+            what="a copy on the target is in use, so nothing of it is deleted",
+            where="target",
+            why=f"it is used by {', '.join(found)}",
+            now="take the disk off it, or delete it if nobody needs it; then undo again",
+        ),
+    )
 
 
 def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
     """Read how every disk stands."""
     volumes = {name_of(found): found for found in looks.disks_there(x)}
-    claims = looks.made_by_cdi(x, PVC)
+    made = looks.made_by_cdi(x, PVC)
     pods = looks.made_by_cdi(x, POD)
+    generation = looks.noted_generation(x)
     read: list[DiskProgress] = []
     for disk in x.migration.disks:
         volume = volumes.get(disk.target) or x.target.get(DATAVOLUME, disk.target)
-        claim = claims.get(disk.target) or (x.target.get(PVC, disk.target) if volume is None else None)
+        claim = made.get(disk.target) or (x.target.get(PVC, disk.target) if volume is None else None)
         read.append(
             read_disk(
                 disk,
@@ -101,6 +126,7 @@ def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
                 claim,
                 _importer(pods, claim),
                 migration_id=x.migration.id,
+                generation=generation,
                 now=x.clock.now(),
                 total_bytes=_requested(volume) or disk.capacity_bytes,
                 url=export.links.url(disk.pvc, export.format) if export.links is not None else None,
@@ -222,8 +248,10 @@ def _counted(x: Crossing, name: str) -> bool:
 
 
 def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
-    links = export.links
+    links, generation = export.links, looks.noted_generation(x)
     assert links is not None
+    if generation is None:
+        return
     classes = x.target.list(STORAGECLASS)
     profiles = {name_of(found): found for found in x.target.list(STORAGEPROFILE)}
     client = x.connect(export.ca_pem, export.token)
@@ -237,7 +265,8 @@ def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
             )
             if isinstance(placed, Problem):
                 raise Blocked.of([placed])
-            frame = frames.datavolume(x.migration, disk, url=url, size_bytes=client.size(raw), placement=placed)
+            frame = frames.datavolume(x.migration, disk, url=url, size_bytes=client.size(raw), placement=placed, generation=generation)
+            claims.renew(x)
             x.target.create(*x.render("target/datavolume.yaml.j2", **frame), ours_ok=True)
     finally:
         client.close()

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import DATAVOLUME, POD, VM, VMI, Kind
+from migrate.kube.kinds import DATAVOLUME, POD, PVC, VM, VMI, Kind
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, annotations_of, labels_of, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
-from migrate.reading.machine import halted_generation, instance_alive, launcher_pods, strategy_of
+from migrate.reading.inventory import claims_of
+from migrate.reading.machine import halted_generation, instance_alive, launcher_pods, set_by, strategy_of
 from migrate.steps import patches
 from migrate.steps.base import Crossing
 from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
 
-OURS: Mapping[str, str | None] = {labels.MANAGED_BY: labels.OWNER}
+OURS: Mapping[str, str | None] = {labels.ID: None}
 """Selector of what we made, the same for every migration, so that one watch of a process serves them all."""
 VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
 """Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
-MARKED: Mapping[str, str | None] = {labels.ID: None}
+SET_BY_ANOTHER = "somebody else set its run strategy since we made it"
+MARKED = OURS
 """Selector of what carries an id of ours, whoever made it."""
 
 
@@ -37,7 +39,17 @@ def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
     vmi = x.source.get(VMI, x.migration.source.name)
     if read_unmoved(vm, vmi, migration_id=x.migration.id) is None:
         return None
-    return read_unmoved(vm, vmi, migration_id=x.migration.id, copies=copies(x))
+    return once_started(x, read_unmoved(vm, vmi, migration_id=x.migration.id, copies=copies(x)))
+
+
+def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
+    """Where the source moved after we started the target, say that both may run: an undo would be the wrong advice then."""
+    at = annotations_of(x.target.get(VM, x.migration.target.name)).get(labels.STARTED)
+    if seen is None or at is None or seen.reason not in ("SourceStartedAgain", "SourceChanged"):
+        return seen
+    now = f"stop the source at once (virtctl stop {x.migration.source.name}); the target goes on with what its guest wrote since its start"
+    what = f"{x.migration.source} was started or changed while {x.migration.target} runs since {at}: both may be running now"
+    return seen.but(problems=tuple(Problem(what, problem.where, problem.why, now) for problem in seen.problems))
 
 
 def released(x: Crossing, vm: Object | None) -> bool:
@@ -81,26 +93,41 @@ def noted_generation(x: Crossing) -> int | None:
 
 
 def target_started(x: Crossing) -> Problem | None:
-    """Say that the target was started, by us or by anybody, if it was: from then on nothing is undone, unless that was said."""
+    """Say that the target was or may have been started, by us or by anybody: from then on nothing is undone, unless that was said.
+
+    A VM of its name counts whoever labelled it, if it runs or names a disk of ours. One that runs no more may have run: once the source
+    is marked as moved nobody watches, and before that a run leaves behind that somebody else wrote the run strategy.
+    """
     name = x.migration.target.name
-    vm = x.target.get(VM, name)
-    if x.even_if_started or vm is None or not labels.is_ours(dict(vm), x.migration.id):
+    if x.even_if_started:
         return None
-    at = annotations_of(vm).get(labels.STARTED)
-    if at is not None:
-        why = f"it was started at {at}"
-    elif instance_alive(x.target.get(VMI, name)):
-        why = "its instance exists"
-    elif strategy_of(vm) in STARTS_WHEN_SET:
-        why = f"its run strategy is {strategy_of(vm)}"
-    else:
+    vm, made = x.target.get(VM, name), copies(x)
+    concerns = vm is not None and (labels.is_ours(vm, x.migration.id) or bool(set(claims_of(vm)) & set(made)))
+    words, why = "was started", running(vm, x.target.get(VMI, name), concerns=concerns)
+    if not why and concerns and not set_by(vm or {}, labels.OWNER):
+        words, why = "may have been started", SET_BY_ANOTHER
+    if not why and concerns and released(x, x.source.get(VM, x.migration.source.name)):
+        words, why = "may have been started", "the move is finished: the source is marked as moved, and nobody watched the target since"
+    if not why:
         return None
     return Problem(
-        what=f"VM {x.migration.target} was started, so nothing is undone",
+        what=f"VM {x.migration.target} {words}, so nothing is undone",
         where=str(x.migration.target),
-        why=f"{why}; an undo would lose whatever its guest wrote since to {', '.join(copies(x)) or 'its memory (it has no disks)'}",
+        why=f"{why}; an undo would lose whatever its guest wrote since to {', '.join(made) or 'its memory (it has no disks)'}",
         now="keep the target, or give that up and go back: migrate undo with --even-if-started stops the target and deletes its disks",
     )
+
+
+def running(vm: Object | None, vmi: Object | None, *, concerns: bool = True) -> str:
+    """Say what tells that a VM was started, "" if nothing does. `concerns`: its run strategy counts."""
+    at = annotations_of(vm).get(labels.STARTED)
+    if at is not None:
+        return f"it was started at {at}"
+    if instance_alive(vmi):
+        return "its instance exists"
+    if vm is not None and concerns and strategy_of(vm) in STARTS_WHEN_SET:
+        return f"its run strategy is {strategy_of(vm)}"
+    return ""
 
 
 def target_stopped(x: Crossing) -> Observation:
@@ -117,10 +144,45 @@ def target_stopped(x: Crossing) -> Observation:
     return done("NotStarted", "nothing of the target runs")
 
 
-def refuse_once_started(x: Crossing) -> Observation | None:
-    """Return BLOCKED if the target was started."""
+def refuse_undo(x: Crossing) -> Observation | None:
+    """Return BLOCKED if the target was started, or holds all that is left of the VM."""
     problem = target_started(x)
-    return None if problem is None else blocked("TargetStarted", problem)
+    if problem is not None:
+        return blocked("TargetStarted", problem)
+    lost = tuple(_lost(x)) if _made_anything(x) else ()
+    if not lost:
+        return None
+    kept = ", ".join(copies(x))
+    return blocked(
+        "LastCopies",
+        Problem(
+            what="the copies on the target are all that is left, so nothing is undone",
+            where=str(x.migration.target),
+            why=f"{'; '.join(lost)}; on the target are VM {x.migration.target}{f' and its disks {kept}' if kept else ''}",
+            now="keep them: start the VM on the target, or bring the source back first; only by hand can they be deleted",
+        ),
+    )
+
+
+def _made_anything(x: Crossing) -> bool:
+    vm = x.target.get(VM, x.migration.target.name)
+    return bool(disks_there(x)) or (vm is not None and labels.is_ours(vm, x.migration.id))
+
+
+def _lost(x: Crossing) -> Iterator[str]:
+    """Say what of the source is not there any more, or not for long."""
+    m = x.migration
+    vm = x.source.get(VM, m.source.name)
+    if vm is None or uid_of(vm) != m.source_uid:
+        yield f"the source VM {m.source} was deleted"
+    elif leaving(vm):
+        yield f"the source VM {m.source} is being deleted"
+    for disk in m.disks:
+        claim = x.source.get(PVC, disk.pvc)
+        if claim is None or leaving(claim):
+            yield f"the source's disk {disk.pvc} {'was' if claim is None else 'is being'} deleted"
+        elif dig(claim, "status", "phase") != "Bound":
+            yield f"the source's disk {disk.pvc} is not bound"
 
 
 def remove(x: Crossing, cluster: Cluster, kind: Kind, name: str) -> bool:

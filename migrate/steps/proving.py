@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from migrate.kube.kinds import DATAVOLUME
+from migrate.kube.kinds import DATAVOLUME, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked, Problem
 from migrate.model.migration import Disk, Format, Verify
 from migrate.model.objects import Object, annotations_of, moment, uid_of
 from migrate.model.observation import DiskProgress, State
+from migrate.reading.machine import instance_alive, set_by
 from migrate.reading.proof import Proof, proof_of
 from migrate.steps import exporting, looks, patches
 from migrate.steps.base import Crossing
@@ -72,9 +73,15 @@ def comparison(x: Crossing, disk: Disk, source: Export, target: Export) -> Calla
 
 
 def write(x: Crossing, disk: Disk, volume: Object, outcome: Outcome) -> None:
-    """Write on the disk what its comparison found: its proof, or that it differs. Nothing while the source does not stand as we left it."""
-    generation = looks.noted_generation(x)
+    """Write on the disk what its comparison found: its proof, or that it differs.
+
+    Nothing while the source does not stand as we left it, or once the target may have run: what was read is no copy then, and the next
+    look says so.
+    """
+    generation, target = looks.noted_generation(x), x.target.get(VM, x.migration.target.name)
     if generation is None or looks.unmoved(x, even_released=True) is not None:
+        return
+    if target is None or not set_by(target, labels.OWNER) or instance_alive(x.target.get(VMI, x.migration.target.name)):
         return
     at = x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
     if outcome.differences:
@@ -91,7 +98,10 @@ def differs(disk: Disk, volume: Object) -> Problem | None:
     text = annotations_of(volume).get(labels.DIFFERS)
     if text is None:
         return None
-    places = [str(place) for place in json.loads(text).get("places", [])]
+    try:
+        places = [str(place) for place in json.loads(text)["places"]]
+    except (ValueError, KeyError, TypeError):
+        places = [f"its annotation {labels.DIFFERS} says: {text}"]
     return Problem(
         what=f"disk {disk.target} is not a copy of {disk.pvc}",
         where="target",

@@ -10,7 +10,7 @@ from typing import Any
 
 from migrate.kube.kinds import DATAVOLUME, VM
 from migrate.model.errors import Problem, Refused
-from migrate.model.objects import Object
+from migrate.model.objects import Object, generation_of
 from migrate.model.was import Was
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
@@ -45,7 +45,9 @@ def rehearse_contents(
         if isinstance(placed, Problem) or x.target.get(DATAVOLUME, disk.target) is not None:
             continue
         url = f"https://{host or 'export.invalid'}/volumes/{disk.pvc}/disk.img"
-        frame = frames.datavolume(x.migration, disk, url=url, size_bytes=disk.capacity_bytes, placement=placed)
+        frame = frames.datavolume(
+            x.migration, disk, url=url, size_bytes=disk.capacity_bytes, placement=placed, generation=generation_of(vm)
+        )
         refusals += _try(f"DataVolume {disk.target}", "target/datavolume.yaml.j2", frame, x)
     if x.target.get(VM, x.migration.target.name) is None:
         frame = frames.vm(x.migration, vm, was=was)

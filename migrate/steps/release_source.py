@@ -31,7 +31,7 @@ class ReleaseSource:
             x.source.patch(VM, x.migration.source.name, patches.guarded(vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_once_started(x)
+        refusal = looks.refuse_undo(x)
         if refusal is not None:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)

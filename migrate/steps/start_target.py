@@ -11,7 +11,7 @@ from datetime import UTC, timedelta
 from migrate.kube.kinds import VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, annotations_of, name_of
+from migrate.model.objects import Object, annotations_of, name_of, uid_of
 from migrate.model.observation import Observation, State, blocked, done, needed, waiting
 from migrate.model.was import Was
 from migrate.reading.common import generic
@@ -59,18 +59,19 @@ class StartTarget:
         was = written_was(source) if source is not None else None
         if vm is None or was is None:
             return
-        going = strategies.on_target(was, x.migration.options.start)
+        going, at = strategies.on_target(was, x.migration.options.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         if strategy_of(vm) == going.run_strategy and labels.STARTED in annotations_of(vm):
             path = f"/apis/subresources.kubevirt.io/v1/namespaces/{x.target.namespace}/virtualmachines/{name}/start"
             x.target.call("PUT", path, {})
+            same: patches.Operations = [{"op": "test", "path": "/metadata/uid", "value": uid_of(vm)}]
+            x.target.patch(VM, name, [*same, *patches.annotate(vm, {labels.START_ASKED: at})])
             return
-        at = x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         note = patches.annotate(vm, {labels.STARTED: at if going.starts else None})
         x.target.patch(VM, name, patches.guarded(vm, patches.strategy(vm, run_strategy=going.run_strategy), note))
 
     def undo(self, x: Crossing) -> Observation:
         """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
-        refusal = looks.refuse_once_started(x)
+        refusal = looks.refuse_undo(x)
         return refusal if refusal is not None else looks.target_stopped(x)
 
 
@@ -99,19 +100,21 @@ def _not_ready(x: Crossing) -> Observation | None:
 
 def _watched(x: Crossing, vm: Object, was: Was, going: Going) -> Observation:
     """Say how far the start is. A strategy that somebody chose since then is theirs; a halt of theirs is not undone by us."""
-    strategy = strategy_of(vm)
-    if strategy == HALTED:
+    strategy, vmi = strategy_of(vm), x.target.get(VMI, x.migration.target.name)
+    seen = read_running(vm, vmi, strategy=strategy, want_agent=was.guest_agent)
+    asked_once = seen.state is State.NEEDED and labels.START_ASKED in annotations_of(vm)
+    now = "has no instance" if asked_once else "is Halted"
+    if strategy == HALTED or asked_once:
         return blocked(
             "TargetStoppedAgain",
             Problem(
                 what=f"somebody stopped {x.migration.target} after we started it",
                 where="target",
-                why=f"it was started at {annotations_of(vm)[labels.STARTED]} with run strategy {going.run_strategy}, now it is Halted",
+                why=f"it was started at {annotations_of(vm)[labels.STARTED]} with run strategy {going.run_strategy}, now it {now}",
                 now="start it when it may run, then run the same again",
             ),
         )
-    vmi = x.target.get(VMI, x.migration.target.name)
-    return read_running(vm, vmi, strategy=strategy, want_agent=was.guest_agent)
+    return seen
 
 
 def _wish(x: Crossing, was: Was) -> str:

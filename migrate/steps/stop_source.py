@@ -9,13 +9,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from migrate.kube.kinds import POD, VM, VMI
+from migrate.kube.kinds import CONFIGMAP, POD, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, annotations_of, dig, generation_of, leaving, uid_of
+from migrate.model.objects import Object, annotations_of, dig, generation_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, State, blocked, done, needed, waiting
+from migrate.model.record import Record
+from migrate.model.report import stamp
 from migrate.model.was import Was
-from migrate.reading.halting import read_stopped
+from migrate.reading.halting import grace_spent, read_stopped
 from migrate.reading.machine import (
     DEFAULT_GRACE_S,
     grace_s,
@@ -26,7 +28,8 @@ from migrate.reading.machine import (
     was_of,
     written_was,
 )
-from migrate.steps import looks, patches, strategies
+from migrate.reading.users import pods_on
+from migrate.steps import exporting, looks, patches, strategies
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.strategies import HALTED, MANUAL, Going
 
@@ -58,8 +61,14 @@ class StopSource:
         pods = [] if instance_alive(vmi) else x.source.list(POD, labels=looks.VIRT_PODS)
         copies = looks.copies(x) if _halted(x, vm) else ()
         seen = read_stopped(vm, vmi, pods, migration_id=m.id, now=x.clock.now(), copies=copies)
+        if seen.state is State.NEEDED and (before := _halted_before(x)):
+            seen = blocked("SourceStartedAgain", _asked_again(x, before))
+        if seen.state is State.BLOCKED:
+            return looks.once_started(x, seen) or seen
+        if seen.state is State.DONE and (users := _users(x)):
+            return blocked("DiskInUse", _in_use(users))
         if seen.state is State.WAITING and vm is not None and vmi is not None:
-            return seen.but(message=f"{seen.message}{_grace_words(vm, vmi)}")
+            seen = seen.but(message=f"{seen.message}{_grace_words(vm, vmi)}", progress=grace_spent(vm, vmi, x.clock.now()))
         return seen
 
     def act(self, x: Crossing) -> None:
@@ -76,7 +85,7 @@ class StopSource:
 
     def undo(self, x: Crossing) -> Observation:
         """Set the source going again exactly as it was, and take our annotations off."""
-        refusal = looks.refuse_once_started(x)
+        refusal = looks.refuse_undo(x)
         if refusal is not None:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)
@@ -189,6 +198,43 @@ def _not_ours_to_halt(x: Crossing, vm: Object | None) -> Problem | None:
         what=f"{x.migration.source} is halted by the migration {other}",
         why=f"its annotation {labels.HALTED_BY} says so, and that migration has not released it",
         now=f"finish or undo the migration {other} first",
+    )
+
+
+def _halted_before(x: Crossing) -> str:
+    """Say what tells that this migration halted the source already, "" if nothing does."""
+    made = looks.copies(x)
+    if made:
+        return f"copies of an earlier halt are on the target: {', '.join(made)}"
+    record = x.target.get(CONFIGMAP, x.migration.names.record)
+    if record is None or not labels.is_ours(record, x.migration.id):
+        return ""
+    halted = Record.of_data(dig(record, "data", default={})).halted
+    return f"the record says that it was halted at {stamp(halted)}" if halted is not None else ""
+
+
+def _asked_again(x: Crossing, why: str) -> Problem:
+    return Problem(
+        what=f"{x.migration.source} was halted by this migration before and is not held by it any more; it is never halted twice unasked",
+        where="source",
+        why=f"{why}; our annotation is gone from the VM",
+        now="take this migration back with `migrate undo`, then move the VM anew",
+    )
+
+
+def _users(x: Crossing) -> list[str]:
+    """Name the pods that still use a disk of the stopped source, the server of our own export left out."""
+    disks = {disk.pvc for disk in x.migration.disks}
+    ours = {name_of(pod) for pod in exporting.exporter_pods(x.source, x.migration.names.export)} if disks else set()
+    return list(pods_on(disks, (pod for pod in x.source.list(POD) if name_of(pod) not in ours))) if disks else []
+
+
+def _in_use(users: list[str]) -> Problem:
+    return Problem(
+        what="a disk of the source is in use although its VM is stopped",
+        where="source",
+        why=f"it is used by {', '.join(users)}; whatever that writes would make the copy a broken one",
+        now="let it end, or remove it; then run the same again",
     )
 
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from migrate.kube.kinds import EXPORT, PVC, SECRET, VM, VMI
+from migrate.model import labels
 from migrate.model.errors import MigrateError, Problem
 from migrate.model.migration import Disk, Verify
 from migrate.model.objects import Object, dig, leaving, name_of
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
-from migrate.reading.machine import instance_alive
+from migrate.reading.machine import instance_alive, set_by
 from migrate.steps import exporting, looks, proving
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.work import Work
@@ -77,7 +78,7 @@ class VerifyDisks:
                     x.works.start(proving.key_of(x, disk), proving.comparison(x, disk, source, proof))
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_once_started(x)
+        refusal = looks.refuse_undo(x)
         return refusal if refusal is not None else _clear(x)
 
 
@@ -123,14 +124,15 @@ def _not_provable(x: Crossing) -> Observation | None:
     vm, vmi = x.target.get(VM, x.migration.target.name), x.target.get(VMI, x.migration.target.name)
     if vm is None:
         return waiting("TargetMissing", "the target VM is not made yet")
-    if not instance_alive(vmi):
+    why = "its instance writes to the disks" if instance_alive(vmi) else "" if set_by(vm, labels.OWNER) else looks.SET_BY_ANOTHER
+    if not why:
         return None
     return blocked(
         "TargetStarted",
         Problem(
             what=f"somebody started {x.migration.target} before its disks were proven",
             where="target",
-            why="its instance writes to the disks, so they cannot be compared any more",
+            why=f"{why}, so they cannot be compared any more",
             now="stop it and delete it; then undo this migration and move the VM anew",
         ),
     )

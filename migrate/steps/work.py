@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from migrate.transfer.proof import Cancelled
+
 PARTING_S = 5.0
 """How long a cancelled work is waited for."""
 Key = tuple[str, str, str]
@@ -16,10 +18,6 @@ Key = tuple[str, str, str]
 
 
 LONGEST_FAREWELL_S = 5.0
-
-
-class Cancelled(Exception):
-    """Raised inside a work, at its next step, once somebody cancelled it. It is no error: somebody asked for it."""
 
 
 class Work:

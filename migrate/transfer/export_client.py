@@ -51,17 +51,25 @@ class ExportClient:
         self._lock = threading.Lock()
 
     def probe(self, url: str) -> int:
-        """Return the status that the host answers for a URL, whatever it is. One try.
+        """Return the status that the host itself answers for a URL, whatever it is. One try, never through a port-forward.
 
         Raises NotTrusted when its certificate is refused, Unreachable when nothing answers.
         """
+        import httpx
+
+        timeout = httpx.Timeout(READ_S / 2, connect=CONNECT_S)
         try:
-            return int(self._ask("GET", url, again=frozenset()).status)
-        except Interrupted as trouble:
+            with (
+                httpx.Client(verify=self._tls, timeout=timeout) as client,
+                client.stream("GET", _https(url), headers=self._headers) as answer,
+            ):
+                return answer.status_code
+        except httpx.TransportError as error:
+            _raise_distrust(error, url)
             raise Unreachable(
                 "the export host does not answer",
                 where=host_of(url),
-                why=str(trouble),
+                why=f"{type(error).__name__}: {error}",
                 now="see that this machine and the target's nodes reach it",
             ) from None
 
@@ -113,11 +121,11 @@ class ExportClient:
         if self._forward is not None:
             self._forward.close()
 
-    def _ask(self, method: str, url: str, again: frozenset[int] = AGAIN) -> urllib3.BaseHTTPResponse:
+    def _ask(self, method: str, url: str) -> urllib3.BaseHTTPResponse:
         """Ask for a head; of a body nothing is read."""
         answer = self._request(method, url, self._headers, READ_S / 2)
         answer.close()
-        if answer.status in again:
+        if answer.status in AGAIN:
             raise Interrupted(f"status {answer.status}")
         return answer
 

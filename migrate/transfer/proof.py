@@ -19,6 +19,10 @@ ENOUGH_DIFFERENCES = 16
 """Places that a report names; after that many the rest is not read."""
 
 
+class Cancelled(Exception):
+    """Raised inside a work, at its next step, once somebody cancelled it. It is no error: somebody asked for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """One side of a disk: where its raw bytes are read."""
@@ -74,7 +78,7 @@ def compare(
     """Read both sides by the plan, `streams` ranges at once, and say where they differ. Constant memory: two pieces per stream.
 
     `moved` is told the bytes of every piece; what it raises ends the comparison. The digest is sha256 over the ranges in order, each
-    as `start-stop:` and its own sha256; for `size` it is empty.
+    as `start-stop:` and its own sha256; for `size` it is empty. Raises Cancelled: what was read by then proves nothing.
     """
     if target.bytes < source.bytes:
         words = f"the target has {target.bytes} bytes, the source {source.bytes}"
@@ -95,6 +99,8 @@ def compare(
         return look(source, target, part, note=note, stop=stop, moved=moved, cancelled=cancelled)
 
     digests = _each(one, (*reading.common, *reading.tail), streams=streams, stop=stop)
+    if cancelled.is_set():
+        raise Cancelled
     tree = hashlib.sha256()
     for part, digest in zip(reading.common, digests, strict=False):
         tree.update(f"{part.start}-{part.stop}:".encode() + digest)

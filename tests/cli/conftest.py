@@ -46,6 +46,7 @@ def plant(lab: Lab) -> Iterator[Plant]:
 
     yield grow
     for flow in flows:
+        flow.remove()
         flow.close()
     for cluster in lab.clusters.values():
         cluster.trouble.clear()

@@ -14,7 +14,7 @@ from tests.cli.conftest import Plant
 from tests.cli.shell import Shell
 from tests.flows.flow import Flow
 
-EVENTS = 60
+EVENTS = 110
 """About how many events such a move tells."""
 BETWEEN_S = 0.3
 """About the longest time between two of them."""

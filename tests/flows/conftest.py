@@ -50,6 +50,7 @@ def begin(lab: Lab) -> Iterator[Begin]:
 
     yield plant
     for flow in flows:
+        flow.remove()
         flow.close()
     for cluster in lab.clusters.values():
         cluster.trouble.clear()

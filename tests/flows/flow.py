@@ -44,10 +44,12 @@ class Flow:
         self.west: Cluster = lab.west.client("lab/user").at(self.target.namespace)
         self._meddles: list[tuple[str, str, Meddle]] = []
 
-    def close(self) -> None:
-        """Delete the VM on both sides, since every guest that runs on costs the next test time, and end both connections."""
+    def remove(self) -> None:
+        """Delete the VM on both sides: every guest that runs on costs later tests time."""
         self.east.delete(VM, self.name)
         self.west.delete(VM, self.target.name)
+
+    def close(self) -> None:
         self.east.close()
         self.west.close()
 

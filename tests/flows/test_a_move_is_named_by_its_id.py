@@ -13,6 +13,8 @@ from migrate.model.report import Outcome
 from migrate.workflow.run import Run
 from tests.flows.conftest import Begin
 
+pytestmark = pytest.mark.slow
+
 
 def test_undo_by_id(begin: Begin) -> None:
     """The record says which VM it was and where; the way back is the same."""

@@ -22,6 +22,8 @@ from tests.flows.conftest import Begin
 from tests.flows.flow import Flow
 from tests.flows.test_wrong_bytes_are_found import OFFSET, flip
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def opened(flow: Flow) -> Iterator[Afterwards]:

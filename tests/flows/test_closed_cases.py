@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from migrate.kube.kinds import DATAVOLUME, VM
 from migrate.model import labels
 from migrate.model.errors import Blocked
@@ -9,6 +11,8 @@ from migrate.model.migration import OnFailure, Start
 from migrate.model.report import Outcome
 from migrate.workflow.run import Ending
 from tests.flows.conftest import Begin
+
+pytestmark = pytest.mark.slow
 
 
 def interrupt() -> None:

@@ -31,6 +31,9 @@ SEEDED = (
     "block-1",
 )
 
+FAST = ("db-1", "tpl-1", "legacy-1", "live-1", "cloud-1", "block-1")
+"""Moved on the first pair in every `make test`; all of them on all pairs in `make test-all`."""
+
 
 @pytest.fixture(
     scope="module", params=[pytest.param(pair, id="-".join(pair), marks=pytest.mark.slow if pair != PAIRS[0] else ()) for pair in PAIRS]
@@ -71,7 +74,7 @@ def test_a_missing_secret_blocks_a_move_that_starts(flow: Flow) -> None:
     assert flow.runs()
 
 
-@pytest.mark.parametrize("vm", [pytest.param(name, marks=pytest.mark.slow if name == "store-12" else ()) for name in SEEDED])
+@pytest.mark.parametrize("vm", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in SEEDED])
 def test_every_disk_is_equal(flow: Flow) -> None:
     """Moved and not started, the target is halted, every disk has the bytes of its source and carries the proof, the source is halted."""
     ending = flow.move()

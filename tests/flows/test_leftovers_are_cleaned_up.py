@@ -17,6 +17,8 @@ from migrate.workflow.cleanup import Found, Rules, leftovers
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = Rules(timedelta(0))
 
 

@@ -15,6 +15,8 @@ from tests.flows.conftest import Begin, Lab
 from tests.flows.flow import Flow
 from tests.flows.test_wrong_bytes_are_found import OFFSET, flip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def closed(lab: Lab) -> Iterator[None]:

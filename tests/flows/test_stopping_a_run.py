@@ -11,6 +11,8 @@ from migrate.model.migration import Names, Start, Verify
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("step", ["verify-disks", pytest.param("import-disks", marks=pytest.mark.slow)])
 def test_an_interrupted_run_lets_go(begin: Begin, step: str) -> None:

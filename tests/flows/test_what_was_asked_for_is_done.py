@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from migrate.kube.kinds import DATAVOLUME, NAMESPACE, PVC
 from migrate.model import labels
 from migrate.model.errors import UsageError
 from migrate.model.migration import Format, Start, Verify
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
+
+pytestmark = pytest.mark.slow
 
 
 def test_another_name_and_a_namespace_that_is_made(begin: Begin) -> None:

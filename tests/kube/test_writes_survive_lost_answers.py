@@ -92,7 +92,7 @@ def test_ours_is_read_back_if_asked(server: SmallServer, east: Cluster) -> None:
     assert east.create(_secret(ours("id1", "token"), key="c2Vjb25k"), ours_ok=True)[0]["data"] == {"key": "Zmlyc3Q="}
 
 
-@pytest.mark.parametrize("labels", [None, ours("other", "token"), {"kubevirt-migrate.io/id": "id1"}])
+@pytest.mark.parametrize("labels", [None, ours("other", "token"), {"app.kubernetes.io/managed-by": "kubevirt-migrate"}])
 def test_ours_ok_does_not_adopt_what_is_not_ours(server: SmallServer, east: Cluster, labels: dict[str, str] | None) -> None:
     """No mark, another migration's id, or the id without the mark: taken."""
     Store(server).live = _secret(labels)

@@ -87,7 +87,9 @@ def test_going_back_needs_no_more(plant: Move) -> None:
 def test_an_evicted_importer_is_replaced(plant: Move) -> None:
     """A dead importer pod is deleted, so that CDI makes another."""
     flow = plant("evicted", strategy="Halted")
-    flow.lab.west.trouble.set("node", "evict", image="lab/cdi-importer", times=1)
+    flow.lab.west.trouble.set("importer", "delay", seconds=30, times=1)
+    flow.when("import-disks", "Importing", lambda: flow.lab.west.trouble.set("node", "evict", app="importer", times=1))
+    flow.when("import-disks", "ImportingBlind", lambda: flow.lab.west.trouble.set("node", "evict", app="importer", times=1))
     assert flow.move(start=Start.NEVER).report.outcome is Outcome.MOVED
 
 

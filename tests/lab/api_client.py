@@ -163,9 +163,9 @@ class Api:
     def until(self, happened: Callable[[], bool]) -> None:
         """Wait until something holds, looking again after every change in the store; in a real server's we cannot look."""
         if on_kube():
-            clock, end = RealClock(), time.monotonic() + 20
+            clock, end = RealClock(), time.monotonic() + 50  # its garbage collector takes note of a new kind within half a minute
             while not happened():
-                assert time.monotonic() < end, "nothing happened for twenty seconds"
+                assert time.monotonic() < end, "nothing happened for fifty seconds"
                 clock.sleep(0.1)
             return
         changes = self.server.store.subscribe(None)
@@ -175,6 +175,13 @@ class Api:
                 changes.take()
         finally:
             changes.close()
+
+    @property
+    def rv(self) -> int:
+        """Return the resource version of the latest change of any object."""
+        if on_kube():
+            return int(self.admin.get(CONFIGS).rv)
+        return self.server.store.rv
 
     def gone(self, path: str) -> bool:
         """Tell whether there is no such object."""

@@ -28,10 +28,10 @@ def api() -> Iterator[Api]:
 
 
 def test_without_credentials_only_health_is_open(api: Api) -> None:
-    """Anonymous requests are 401, but for health and version; so are unknown tokens."""
+    """Anonymous requests are 403, but for health and version; unknown tokens are 401."""
     nobody = api.bearer("")
     assert nobody.get("/readyz").body == "ok"
-    assert nobody.get("/api/v1/namespaces").code == 401
+    assert nobody.get("/api/v1/namespaces").code == 403
     refused = api.bearer("wrong").get("/readyz")
     assert (refused.code, refused.body["message"]) == (401, "Unauthorized")
 

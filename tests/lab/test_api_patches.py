@@ -59,10 +59,10 @@ def test_a_patch_may_carry_the_version_it_means(api: Api) -> None:
 
 def test_strategic_patches_are_for_builtin_kinds(api: Api) -> None:
     """A strategic merge patch merges lists of built-in kinds and is 415 for custom resources."""
-    api.admin.post("/api/v1/namespaces/shop/serviceaccounts", {"metadata": {"name": "robot"}, "imagePullSecrets": [{"name": "a"}]})
+    api.admin.post("/api/v1/namespaces/shop/serviceaccounts", {"metadata": {"name": "robot"}, "secrets": [{"name": "a"}]})
     path = "/api/v1/namespaces/shop/serviceaccounts/robot"
-    merged = api.admin.patch(path, {"imagePullSecrets": [{"name": "b"}]}, STRATEGIC_PATCH)
-    assert {entry["name"] for entry in merged.body["imagePullSecrets"]} == {"a", "b"}
+    merged = api.admin.patch(path, {"secrets": [{"name": "b"}]}, STRATEGIC_PATCH)
+    assert {entry["name"] for entry in merged.body["secrets"]} == {"a", "b"}
     api.admin.post(WIDGET_PATH, widget("nonstrategic"))
     assert api.admin.patch(f"{WIDGET_PATH}/nonstrategic", {"spec": {"size": 2}}, STRATEGIC_PATCH).code == 415
 

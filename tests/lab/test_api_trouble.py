@@ -73,7 +73,7 @@ def test_a_delay_passes_by_the_clock() -> None:
 
 def test_running_watches_expire(api: Api) -> None:
     """expire ends a running watch with an ERROR event 410, drop without a word."""
-    with api.admin.watch(f"{CONFIGS}?watch=1&resourceVersion={api.server.store.rv}") as events:
+    with api.admin.watch(f"{CONFIGS}?watch=1&resourceVersion={api.rv}") as events:
         api.admin.post(CONFIGS, config("a"))
         assert next(events)["type"] == "ADDED"
         api.server.trouble.set("api", "expire", verb="watch", times=1)

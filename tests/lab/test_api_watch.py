@@ -66,7 +66,7 @@ def test_objects_enter_and_leave_a_selection(api: Api) -> None:
 
 def test_one_object_can_be_watched_by_name(api: Api) -> None:
     """A field selector on metadata.name shows that object only."""
-    with api.admin.watch(f"{CONFIGS}?watch=1&fieldSelector=metadata.name%3Db&resourceVersion={api.server.store.rv}") as events:
+    with api.admin.watch(f"{CONFIGS}?watch=1&fieldSelector=metadata.name%3Db&resourceVersion={api.rv}") as events:
         api.admin.post(CONFIGS, config("a"))
         api.admin.post(CONFIGS, config("b"))
         assert seen(events, 1) == [("ADDED", "b")]
@@ -75,7 +75,7 @@ def test_one_object_can_be_watched_by_name(api: Api) -> None:
 def test_a_namespace_is_no_prefix(api: Api) -> None:
     """A watch of `shop` does not show what happens in `shop-2`."""
     api.admin.post("/api/v1/namespaces", {"metadata": {"name": "shop-2"}})
-    with api.admin.watch(f"{CONFIGS}?watch=1&resourceVersion={api.server.store.rv}") as events:
+    with api.admin.watch(f"{CONFIGS}?watch=1&resourceVersion={api.rv}") as events:
         api.admin.post("/api/v1/namespaces/shop-2/configmaps", config("other"))
         api.admin.post(CONFIGS, config("mine"))
         assert seen(events, 1) == [("ADDED", "mine")]
@@ -107,7 +107,7 @@ def test_compaction_forgets_everything_before_it(api: Api) -> None:
 
 def test_a_version_in_the_future_is_waited_for(api: Api) -> None:
     """As on the real server nothing is refused: the watch shows only what comes after that version."""
-    with api.admin.watch(f"{WIDGET_PATH}?watch=1&resourceVersion={api.server.store.rv + 2}") as events:
+    with api.admin.watch(f"{WIDGET_PATH}?watch=1&resourceVersion={api.rv + 2}") as events:
         for name in "abc":
             api.admin.post(WIDGET_PATH, widget(name))
         assert seen(events, 1) == [("ADDED", "c")]
@@ -123,7 +123,7 @@ def test_initial_events_end_with_a_bookmark(api: Api) -> None:
     assert mark["type"] == "BOOKMARK"
     assert mark["object"]["kind"] == "Widget"
     assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-    assert int(mark["object"]["metadata"]["resourceVersion"]) >= api.server.store.rv
+    assert int(mark["object"]["metadata"]["resourceVersion"]) >= api.rv
 
 
 def test_bookmarks_and_the_timeout_come_by_the_clock() -> None:
@@ -131,7 +131,7 @@ def test_bookmarks_and_the_timeout_come_by_the_clock() -> None:
     clock = SimClock()
     with serving(clock=clock) as api:
         rv = api.admin.post(CONFIGS, config("elsewhere")).rv
-        query = f"watch=1&resourceVersion={api.server.store.rv}&allowWatchBookmarks=true&timeoutSeconds=150"
+        query = f"watch=1&resourceVersion={api.rv}&allowWatchBookmarks=true&timeoutSeconds=150"
         started = clock.monotonic()
         with api.admin.watch(f"{WIDGET_PATH}?{query}") as events:
             marks = list(events)

@@ -53,6 +53,14 @@ def test_a_wait_lifts_the_own_mark(clock: SimClock) -> None:
     assert clock.monotonic() == 12
 
 
+def test_the_least_wait_moves_time(clock: SimClock) -> None:
+    """A wait too short to be added to the clock's floats moves it all the same: a loop over what is left of a time comes to its end."""
+    clock.sleep(1000.3)
+    before = clock.monotonic()
+    clock.sleep(1e-17)
+    assert before < clock.monotonic() < before + 1e-9
+
+
 def test_an_interrupted_wait_gives_the_mark_back(clock: SimClock) -> None:
     """A signal that ends a wait of the main thread leaves it busy as it was: time stands for the others."""
 
@@ -82,7 +90,7 @@ def test_an_idle_thread_does_not_stop_time(clock: SimClock) -> None:
         with clock.idle():
             assert passed.wait(5)
         at = clock.monotonic()
-        threading.Thread(target=lambda: clock.sleep(9)).start()
+        threading.Thread(target=lambda: clock.sleep(9), daemon=True).start()  # it may never wake: the clock is closed
         assert not threading.Event().wait(0.05)
         assert clock.monotonic() == at == 9
 

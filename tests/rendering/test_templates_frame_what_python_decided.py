@@ -33,7 +33,9 @@ FRAMES: dict[str, dict[str, Any]] = {
     "target/namespace.yaml.j2": frames.namespace(M),
     "target/ca.yaml.j2": frames.ca(M, pem="PEM\n\n"),
     "target/header.yaml.j2": frames.header(M, token="tok3n"),
-    "target/datavolume.yaml.j2": frames.datavolume(M, DB, url="https://h/v/db?a=b", size_bytes=2**30, placement=Placement("ceph")),
+    "target/datavolume.yaml.j2": frames.datavolume(
+        M, DB, url="https://h/v/db?a=b", size_bytes=2**30, placement=Placement("ceph"), generation=7
+    ),
     "target/vm.yaml.j2": frames.vm(M, VM, was=Was(running=True)),
     "target/record.yaml.j2": frames.record(M, RECORD),
     "target/claim.yaml.j2": frames.claim(M, holder="me", seconds=60, acquired=NOON, renewed=NOON),
@@ -113,7 +115,9 @@ def test_a_disk_asks_for_its_virtual_size() -> None:
     (made,) = ours().render("target/datavolume.yaml.j2", **FRAMES["target/datavolume.yaml.j2"])
     assert made["metadata"]["annotations"] == {
         "cdi.kubevirt.io/storage.bind.immediate.requested": "",
+        "cdi.kubevirt.io/allowClaimAdoption": "false",
         "kubevirt-migrate.io/source-pvc": "db",
+        "kubevirt-migrate.io/source-generation": "7",
     }
     assert made["metadata"]["name"] == "db-new"
     assert made["spec"] == {
@@ -125,7 +129,9 @@ def test_a_disk_asks_for_its_virtual_size() -> None:
 def test_modes_are_written_where_cdi_does_not_know_them() -> None:
     """A placement with modes puts them into the DataVolume."""
     placement = Placement("odd", "Block", ("ReadWriteMany",))
-    (made,) = ours().render("target/datavolume.yaml.j2", **frames.datavolume(M, DB, url="https://h", size_bytes=5, placement=placement))
+    (made,) = ours().render(
+        "target/datavolume.yaml.j2", **frames.datavolume(M, DB, url="https://h", size_bytes=5, placement=placement, generation=7)
+    )
     assert made["spec"]["storage"]["volumeMode"] == "Block"
     assert made["spec"]["storage"]["accessModes"] == ["ReadWriteMany"]
 
@@ -216,8 +222,8 @@ def test_a_broken_template_is_a_usage_error_without_its_values(tmp_path: Path, t
 
 
 def test_a_template_of_ours_is_plain_yaml_around_its_holes() -> None:
-    """Each template reads as a manifest: its holes replaced by a word, it is YAML."""
-    for path in find_data("templates").rglob("*.j2"):
+    """Each template of one manifest reads as that: its holes replaced by a word, it is YAML. Roles have a test of their own."""
+    for path in (path for folder in ("source", "target") for path in (find_data("templates") / folder).glob("*.j2")):
         text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("{%"))
         while "{{" in text:
             text = text[: text.index("{{")] + "hole" + text[text.index("}}") + 2 :]

@@ -83,6 +83,10 @@ class Scene:
         """Ask for something else from now on."""
         self.x = replace(self.x, migration=replace(self.x.migration, options=replace(self.x.migration.options, **changes)))
 
+    def even_if_started(self, told: bool = True) -> None:
+        """Tell undo to go back all the same, from now on, or not."""
+        self.x = replace(self.x, even_if_started=told)
+
     def look(self, step: str) -> Observation:
         return STEPS[step].observe(self.x)
 

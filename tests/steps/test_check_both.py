@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import trustme
 
-from migrate.kube.kinds import VM
+from migrate.kube.kinds import POD, VM
 from migrate.model.observation import State
-from tests.machines import disk, machine
+from tests.machines import disk, machine, user_pod
 from tests.steps.conftest import Stage
 
 STEP = "check-both"
@@ -44,6 +44,19 @@ def test_a_certificate_that_is_not_trusted_is_known_before_the_stop(stage: Stage
     seen = stage(source_ca=foreign).look(STEP)
     assert seen.state is State.BLOCKED
     assert any("certificate" in problem.what and "--source-ca" in problem.now for problem in seen.problems)
+
+
+def test_whoever_else_uses_a_disk_is_named(stage: Stage) -> None:
+    """Another VM or a pod that uses a disk may write while it is copied: BLOCKED with its name; the VM's own pods do not count."""
+    scene = stage(strategy="Always")
+    assert scene.look(STEP).state is State.DONE
+    scene.lab.plant([machine(f"{scene.name}-twin", scene.disks)])
+    scene.east.create(user_pod(scene.name, scene.disks[0]))
+    whats = [problem.what for problem in scene.look(STEP).problems]
+    scene.east.delete(VM, f"{scene.name}-twin")
+    scene.east.delete(POD, f"{scene.name}-user", grace_s=0)
+    for words in (f"VM {scene.name}-twin", f"pod {scene.name}-user"):
+        assert any(words in what and scene.disks[0] in what for what in whats), whats
 
 
 def test_a_refusal_of_the_target_is_known_before_the_stop(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from migrate.kube.kinds import LEASE
-from migrate.model.errors import Held
+from migrate.model.errors import Conflict, Held
 from migrate.model.observation import State
 from migrate.steps import claims
 from migrate.steps.runner import Runner
@@ -20,7 +20,9 @@ ELSEWHERE = Runner(user="eve", host="elsewhere", machine="m/b/p", pid=7, started
 
 def held_by(scene: Scene, runner: Runner) -> None:
     """Let somebody else hold the claim."""
-    claims.take(replace(scene.x, runner=runner, works=type(scene.x.works)()))
+    other = replace(scene.x, runner=runner, works=type(scene.x.works)())
+    claims.look(other)
+    claims.take(other)
 
 
 def lease(scene: Scene) -> dict[str, object]:
@@ -96,6 +98,33 @@ def test_who_lost_the_claim_stops(stage: Stage) -> None:
     with pytest.raises(Held):
         claims.renew(scene.x)
     assert "other" in str(lease(scene)["holderIdentity"])
+
+
+def test_a_claim_that_was_renewed_after_the_look_is_not_taken(stage: Stage) -> None:
+    """What is replaced is the very Lease that was judged: Conflict, and the holder keeps it."""
+    scene = stage(disks=())
+    held_by(scene, ELSEWHERE)
+    scene.look(STEP)
+    scene.lab.clock.sleep(61)
+    assert scene.look(STEP).reason == "HolderSilent"
+    held_by(scene, ELSEWHERE)
+    with pytest.raises(Conflict):
+        scene.act(STEP)
+    assert lease(scene)["holderIdentity"] == str(ELSEWHERE)
+    assert not claims.holds(scene.x)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_a_claim_that_somebody_made_first_is_his(stage: Stage, other: bool) -> None:
+    """Made between our look and our write, for this migration or another: Conflict, and the next look says Held."""
+    scene = stage(disks=())
+    assert scene.look(STEP).reason == "ClaimMissing"
+    quick = replace(scene.x, runner=replace(scene.x.runner, nonce="other"), works=type(scene.x.works)())
+    claims.take(replace(quick, migration=replace(quick.migration, id="0123456789ab")) if other else quick)
+    with pytest.raises(Conflict):
+        scene.act(STEP)
+    assert not claims.holds(scene.x)
+    assert scene.look(STEP).reason == "Held"
 
 
 def test_release_and_undo_leave_no_claim(stage: Stage) -> None:

@@ -93,6 +93,18 @@ def test_a_stale_source_blocks_and_names_the_disks(stage: Stage) -> None:
     assert scene.disks[0] in seen.problems[0].what
 
 
+def test_a_copy_of_an_earlier_halt_is_stale(stage: Stage) -> None:
+    """The generation of the halt is noted on each disk, and no claim is ever adopted; another one is BLOCKED StaleDisks with its name."""
+    scene = stage().to(STEP)
+    notes = scene.west.get(DATAVOLUME, scene.disks[0])["metadata"]["annotations"]
+    assert notes[labels.SOURCE_GENERATION] == str(scene.vm(scene.east)["metadata"]["generation"])
+    assert notes["cdi.kubevirt.io/allowClaimAdoption"] == "false"
+    scene.west.merge(DATAVOLUME, scene.disks[0], {"metadata": {"annotations": {labels.SOURCE_GENERATION: "99"}}})
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "StaleDisks")
+    assert scene.disks[0] in seen.problems[0].what
+
+
 def test_a_disk_that_is_not_ours_is_not_adopted(stage: Stage) -> None:
     """A DataVolume or claim of the wanted name without our mark is BLOCKED NameTaken, and survives an undo."""
     scene = stage().to("publish-disks")

@@ -47,8 +47,10 @@ def test_a_released_source_is_no_longer_watched(stage: Stage) -> None:
 
 
 def test_undo_takes_the_mark_off(stage: Stage) -> None:
-    """As long as the target was not started."""
+    """Only when told: nobody watched the target since the source was marked."""
     scene = stage(disks=()).to(STEP)
+    assert scene.undo(STEP).reason == "TargetStarted"
+    scene.even_if_started()
     assert scene.undo(STEP).state is State.DONE
     assert labels.MOVED_TO not in scene.vm(scene.east)["metadata"]["annotations"]
     assert scene.writes(lambda: scene.undo(STEP)) == []

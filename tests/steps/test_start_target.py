@@ -36,7 +36,11 @@ def test_manual_is_set_and_asked_to_start(stage: Stage) -> None:
     scene = stage(disks=(), strategy="Manual")
     scene.start(scene.east)
     scene.to(BEFORE)
-    assert scene.writes(lambda: scene.walk(STEP)) == ["patch virtualmachines", "update virtualmachines/start"]
+    assert scene.writes(lambda: scene.walk(STEP)) == [
+        "patch virtualmachines",
+        "update virtualmachines/start",
+        "patch virtualmachines",
+    ]
     assert scene.vm(scene.west)["spec"]["runStrategy"] == "Manual"
 
 
@@ -88,3 +92,27 @@ def test_a_started_target_cannot_be_undone(stage: Stage) -> None:
     for step in (STEP, "verify-disks", "create-target", "import-disks", "stop-source"):
         seen = scene.undo(step)
         assert (step, seen.state, seen.reason) == (step, State.BLOCKED, "TargetStarted")
+
+
+def test_a_manual_target_that_was_stopped_is_not_started_again(stage: Stage) -> None:
+    """Its start was asked once; whoever stopped it since decides: BLOCKED TargetStoppedAgain, and nothing is written."""
+    scene = stage(disks=(), strategy="Manual")
+    scene.start(scene.east)
+    scene.to(STEP)
+    scene.stop(scene.west)
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "TargetStoppedAgain")
+    assert scene.writes(lambda: scene.act(STEP)) == []
+
+
+@pytest.mark.parametrize("step", ["start-target", "release-source", "stop-source"])
+def test_a_source_started_after_the_target_must_be_stopped_at_once(stage: Stage, step: str) -> None:
+    """Both may run: that is said, and an undo is not advised, since the target's guest writes already."""
+    scene = stage(disks=(), strategy="Always").to(STEP)
+    scene.start(scene.east)
+    seen = scene.look(step)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "SourceStartedAgain")
+    said = seen.problems[0]
+    assert "both may be running" in said.what
+    assert "stop the source at once" in said.now
+    assert "undo" not in said.now

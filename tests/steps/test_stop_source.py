@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from migrate.kube.kinds import VM, VMI
+from migrate.kube.kinds import CONFIGMAP, POD, VM, VMI
 from migrate.model import labels
 from migrate.model.observation import State
+from migrate.model.record import Record
+from tests.machines import user_pod
 from tests.steps.conftest import Stage
 
 STEP = "stop-source"
@@ -146,3 +148,48 @@ def test_what_was_unreadable_is_said(stage: Stage) -> None:
     seen = scene.undo(STEP)
     assert (seen.state, seen.reason) == (State.BLOCKED, "WasUnreadable")
     assert labels.HALTED_BY in seen.problems[0].now
+
+
+def test_a_source_is_never_halted_twice_unasked(stage: Stage) -> None:
+    """Without our annotation but with copies of an earlier halt it is not halted anew: BLOCKED, and nothing is written."""
+    scene = stage().to("import-disks")
+    notes = dict.fromkeys((labels.HALTED_BY, labels.HALTED_GENERATION, labels.WAS))
+    scene.east.merge(VM, scene.name, {"metadata": {"annotations": notes}, "spec": {"runStrategy": "Always"}})
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "SourceStartedAgain")
+    assert scene.disks[0] in seen.problems[0].why
+
+
+def test_a_record_of_a_halt_forbids_another(stage: Stage) -> None:
+    """The copies may be gone: what the record says is enough."""
+    scene = stage(disks=()).to("prepare-target")
+    record = Record(scene.x.migration, "test", "me", scene.lab.clock.now(), halted=scene.lab.clock.now())
+    scene.west.merge(CONFIGMAP, scene.x.migration.names.record, {"data": record.to_data()})
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "SourceStartedAgain")
+    assert "the record" in seen.problems[0].why
+
+
+def test_a_long_grace_is_progress_and_no_stall(stage: Stage) -> None:
+    """A guest that uses more than the limit of standing still moves on, as long as its time is not over."""
+    scene = stage(strategy="Always", grace_s=3600)
+    scene.lab.east.trouble.set("guest", "refuse", name=scene.name)
+    scene.act(STEP)
+    shares = []
+    for _ in range(3):
+        scene.lab.clock.sleep(600)
+        seen = scene.look(STEP)
+        assert seen.reason == "GuestShuttingDown", seen
+        shares.append(seen.progress or 0.0)
+    assert 0 < shares[0] < shares[1] < shares[2] < 1
+
+
+def test_a_pod_that_uses_a_disk_of_the_stopped_source_blocks(stage: Stage) -> None:
+    """Whatever it writes would make the copy a broken one: BLOCKED DiskInUse naming it, until it is gone."""
+    scene = stage().to(STEP)
+    scene.east.create(user_pod(scene.name, scene.disks[0]))
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "DiskInUse")
+    assert f"pod {scene.name}-user" in seen.problems[0].why
+    scene.east.delete(POD, f"{scene.name}-user", grace_s=0)
+    scene.until(lambda: scene.look(STEP).state is State.DONE)

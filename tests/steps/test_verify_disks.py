@@ -140,3 +140,26 @@ def spoil(file: BinaryIO) -> None:
     file.seek(777)
     file.write(bytes([byte ^ 1]))
     file.flush()
+
+
+def test_a_result_of_a_target_that_ran_meanwhile_is_not_written(stage: Stage) -> None:
+    """Started and stopped by somebody while it was compared: neither proof nor difference is written, and the next look says why."""
+    scene = stage().to("create-target")
+    while (seen := scene.look(STEP)).state is not State.NEEDED or not any(disk.reason == "ProofToWrite" for disk in seen.disks):
+        if seen.state is State.NEEDED:
+            scene.act(STEP)
+        scene.lab.clock.sleep(1)
+    scene.start(scene.west)
+    scene.stop(scene.west)
+    assert scene.writes(lambda: scene.act(STEP)) == []
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "TargetStarted")
+    assert "run strategy" in seen.problems[0].why
+
+
+def test_a_broken_note_of_a_difference_is_told_as_it_stands(stage: Stage) -> None:
+    """Whatever the annotation holds, the disk is not called copied."""
+    scene = stage().to("create-target")
+    scene.west.merge(DATAVOLUME, scene.disks[0], {"metadata": {"annotations": {labels.DIFFERS: "{"}}})
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.FAILED, "DiskDiffers")

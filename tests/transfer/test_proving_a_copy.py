@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migrate.model.migration import Verify
-from migrate.steps.work import Cancelled
 from migrate.transfer.export_client import ExportClient
-from migrate.transfer.proof import ENOUGH_DIFFERENCES, Outcome, Side, compare, plan
+from migrate.transfer.proof import ENOUGH_DIFFERENCES, Cancelled, Outcome, Side, compare, plan
 from migrate.transfer.ranges import MIB
 from tests.transfer.conftest import QuickClock
 from tests.transfer.range_server import CA, RangeServer
@@ -31,6 +30,7 @@ def prove(
     verify: Verify = Verify.FULL,
     streams: int = 1,
     moved: Callable[[int], None] = lambda count: None,
+    cancelled: threading.Event | None = None,
 ) -> Outcome:
     server.disks |= {"/source": source, "/target": target}
     client = ExportClient(ca_pem=CA_PEM, token="t0ken", clock=clock)
@@ -41,7 +41,7 @@ def prove(
         verify=verify,
         streams=streams,
         moved=moved,
-        cancelled=threading.Event(),
+        cancelled=cancelled or threading.Event(),
     )
 
 
@@ -115,3 +115,11 @@ def test_cancelling_ends_it(server: RangeServer, clock: QuickClock, streams: int
     size = 130 * MIB
     with pytest.raises(Cancelled):
         prove(server, clock, bytes(size), bytes(size), streams=streams, moved=moved)
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+def test_a_cancelled_comparison_is_no_proof(server: RangeServer, clock: QuickClock, streams: int) -> None:
+    """Ranges that were left out because somebody cancelled it must not count as equal: Cancelled, not an Outcome."""
+    cancelled = threading.Event()
+    with pytest.raises(Cancelled):
+        prove(server, clock, DISK, DISK, streams=streams, moved=lambda _: cancelled.set(), cancelled=cancelled)
