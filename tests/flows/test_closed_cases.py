@@ -20,10 +20,13 @@ def interrupt() -> None:
 
 
 def test_a_finished_move_that_was_not_started_can_be_taken_back(begin: Begin) -> None:
-    """Its disks hold nothing that the source lacks, so undo removes them and the source runs again."""
+    """Nobody watched the target since, so undo refuses and writes to neither VM; told to all the same, it brings the source back."""
     flow = begin(start=Start.NEVER)
     flow.move()
-    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert flow.undo().report.outcome is Outcome.BLOCKED
+    assert flow.vm("west") is not None
+    assert not flow.runs()
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
     flow.until(flow.runs)
     assert flow.vm("west") is None
     vm = flow.vm()

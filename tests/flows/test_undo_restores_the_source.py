@@ -8,7 +8,7 @@ import pytest
 
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, PVC, SECRET, VM
 from migrate.model import labels
-from migrate.model.errors import MigrateError
+from migrate.model.errors import MigrateError, UsageError
 from migrate.model.migration import OnFailure, Start
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
@@ -60,6 +60,12 @@ def as_it_was(flow: Flow, before: list[str]) -> None:
     assert flow.vm("west") is None
 
 
+def refused(flow: Flow) -> None:
+    """Ask for an undo where there is nothing to undo."""
+    with pytest.raises(UsageError):
+        flow.undo()
+
+
 @pytest.mark.parametrize(
     "strategy",
     ["running", "RerunOnFailure", *(pytest.param(word, marks=pytest.mark.slow) for word in ("Always", "Manual", "Once", "Halted"))],
@@ -91,7 +97,10 @@ def test_a_failed_move_restores_every_strategy(begin: Begin, strategy: str) -> N
     ],
 )
 def test_undo_from_every_point(begin: Begin, point: str) -> None:
-    """A run that was interrupted in a step is taken back by `undo`: all is as before, and a second undo changes nothing."""
+    """A run that was interrupted in a step is taken back by `undo`: all is as before, and a second undo changes nothing.
+
+    Where nothing was begun yet, undo says so and writes nothing.
+    """
     flow = begin(disks=("root", "data"))
     flow.until(flow.runs)
     ours, before = flow.ours(), theirs(flow)
@@ -101,12 +110,14 @@ def test_undo_from_every_point(begin: Begin, point: str) -> None:
 
     flow.when(point, "", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
-    assert flow.undo().report.outcome is Outcome.UNDONE
+    if point in POINTS[:3]:
+        assert flow.writes(lambda: refused(flow)) == []
+    else:
+        assert flow.undo().report.outcome is Outcome.UNDONE
+        assert flow.writes(flow.undo) == []
     flow.until(flow.runs)
     as_it_was(flow, ours)
     assert theirs(flow) == before
-    if point not in POINTS[:3]:
-        assert flow.writes(flow.undo) == []
 
 
 def test_an_undone_move_can_be_asked_anew(begin: Begin) -> None:
@@ -182,9 +193,9 @@ def test_a_finished_move_that_started_nothing_is_undone_when_told(begin: Begin) 
 
 
 def test_undo_before_anything_began(begin: Begin) -> None:
-    """Taking back a move that nobody began leaves the source running as it is."""
+    """Taking back a move that nobody began is refused, writes nothing and leaves the source running as it is."""
     flow = begin()
-    flow.undo()
+    assert flow.writes(lambda: refused(flow)) == []
     assert flow.runs()
     assert spelled(flow) == {"runStrategy": "Always"}
 

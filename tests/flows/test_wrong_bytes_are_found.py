@@ -90,7 +90,8 @@ def test_the_wrong_disk_is_found_by_a_sample(begin: Begin) -> None:
     assert flow.instance("west") is None
 
 
-@pytest.mark.parametrize("verify", [Verify.SIZE, Verify.SAMPLE, pytest.param(Verify.OFF, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("verify", [Verify.SIZE, Verify.SAMPLE, Verify.OFF])
 def test_the_depth_that_was_asked_for_is_reported(begin: Begin, verify: Verify) -> None:
     """The report tells how deep each disk was compared, and claims no proof that was not made."""
     flow = begin(verify=verify)
