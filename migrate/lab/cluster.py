@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from migrate.kube.kinds import CSIDRIVER, NODE, POD, PVC, SERVICE, STORAGECLASS
 from migrate.kube.session import open_cluster
@@ -27,7 +27,7 @@ from migrate.lab.storage_binder import Binder, ClaimProtection, Reclaimer
 from migrate.lab.trouble import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from migrate.kube.cluster import Cluster
     from migrate.lab.clock import LabClock
@@ -41,6 +41,9 @@ class LabCluster:
     A `bare` one has neither KubeVirt nor CDI, only Kubernetes with node and storage.
     """
 
+    without: ClassVar[Mapping[str, str]] = {}
+    """Places of trouble that such a cluster has not, each with the reason."""
+
     def __init__(
         self, name: str, directory: Path, *, clock: LabClock, release: str, external: bool | str = True, bare: bool = False
     ) -> None:
@@ -48,7 +51,7 @@ class LabCluster:
         self.directory = directory
         self.clock = clock
         self.release = release
-        self.trouble = Trouble()
+        self.trouble = Trouble(self.without)
         self.volumes = storage.Volumes(directory / "volumes")
         self.node_name = f"{name}-node"
         self._external = external

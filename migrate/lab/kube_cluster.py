@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from migrate.kube.kinds import ROUTE
 from migrate.lab import export_certs, kinds
@@ -14,6 +14,8 @@ from migrate.lab.exportproxy import HOST, SERVED, ExportProxy
 from migrate.lab.kube_server import KubeServer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from migrate.lab.api import ApiServer
     from migrate.lab.clock import LabClock
     from migrate.lab.controller import Controller
@@ -25,6 +27,8 @@ ROUTE_NAME = "virt-exportproxy"
 
 class KubeCluster(LabCluster):
     """Exports are reached through a Route instead of an Ingress, since a real API server takes no Ingress whose host has a port."""
+
+    without: ClassVar[Mapping[str, str]] = {"api": "the API server is the real one"}
 
     def __init__(
         self, name: str, directory: Path, *, clock: LabClock, release: str, external: bool | str = True, bare: bool = False

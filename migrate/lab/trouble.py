@@ -139,9 +139,13 @@ def _check(name: str, value: str) -> None:
 
 
 class Trouble:
-    """All orders of one cluster. Empty unless somebody asked."""
+    """All orders of one cluster. Empty unless somebody asked.
 
-    def __init__(self) -> None:
+    `without`: places that this cluster has not, each with the reason; orders for them are refused, since nothing would come of them.
+    """
+
+    def __init__(self, without: Mapping[str, str] | None = None) -> None:
+        self._without = dict(without or {})
         self._lock = threading.Lock()
         self._orders: list[Order] = []
         self._ids = itertools.count(1)
@@ -166,11 +170,13 @@ class Trouble:
         return None
 
     def set(self, where: str, action: str, /, **words: object) -> Order:
-        """Add an order: arguments, matches and `times` by name. Raise BadOrder for what is unknown."""
+        """Add an order: arguments, matches and `times` by name. Raise BadOrder as `parse` and `add` do."""
         return self.add(parse(where, action, {name: str(value) for name, value in words.items()}))
 
     def add(self, order: Order) -> Order:
-        """Add a parsed order and tell the listeners."""
+        """Add a parsed order and tell the listeners. Raise BadOrder for a place that this cluster has not."""
+        if order.where in self._without:
+            raise BadOrder(f"no trouble can be made at {order.where!r} here: {self._without[order.where]}")
         with self._lock:
             order.id = next(self._ids)
             self._orders.append(order)

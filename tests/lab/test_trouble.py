@@ -51,6 +51,14 @@ def test_listeners_hear_new_orders() -> None:
     assert trouble.orders() == []
 
 
+def test_a_place_that_is_not_there_is_refused() -> None:
+    """Where nobody would follow an order, it is refused with the reason."""
+    trouble = Trouble({"api": "the API server is the real one"})
+    with pytest.raises(BadOrder, match="at 'api' here: the API server is the real one"):
+        trouble.set("api", "refuse")
+    assert trouble.orders() == []
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
