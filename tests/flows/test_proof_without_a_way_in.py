@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from migrate.kube.kinds import INGRESS
+from migrate.kube.kinds import INGRESS, ROUTE
 from migrate.model.migration import Start, Verify
 from migrate.model.observation import State
 from migrate.model.report import Outcome
@@ -20,15 +19,15 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def closed(lab: Lab) -> Iterator[None]:
-    """Take the Ingress of `west` away for one test."""
+    """Take the way into `west` from outside away for one test: its Ingress, or its Route."""
     west = lab.west.client("lab/user").at("kubevirt")
-    found = west.list(INGRESS)
+    found = [one for kind in (INGRESS, ROUTE) if west.serves(kind) for one in west.list(kind)]
     for one in found:
-        west.delete(INGRESS, one["metadata"]["name"])
+        west.delete(ROUTE if one["kind"] == ROUTE.kind else INGRESS, one["metadata"]["name"])
     yield
     for one in found:
-        metadata: dict[str, Any] = {key: one["metadata"].get(key) or {} for key in ("labels", "annotations")}
-        west.create({**one, "metadata": {**metadata, "name": one["metadata"]["name"], "namespace": "kubevirt"}, "status": {}})
+        metadata = {key: one["metadata"][key] for key in ("name", "namespace", "labels", "annotations") if key in one["metadata"]}
+        west.create({**one, "metadata": metadata})
     west.close()
 
 
