@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_DIR ?= .lab/demo
 LAB_DIR ?= .lab/lab
+SIZE ?= 64Mi
 
-.PHONY: help demo test test-all test-kube kube-assets check lab bench lock clean
+.PHONY: help demo test test-all test-kube test-e2e kube-assets check lab bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,10 @@ kube-assets: ## build the real API server with etcd, once, into ~/.cache (needs 
 
 test-kube: $(READY) ## the same flows and the API's contract on the real API server (make kube-assets)
 	@$(BIN)/python -m pytest --backend kube -m 'not slow and not kubectl' tests/kubernetes tests/flows tests/lab/test_api_*.py
+
+test-e2e: $(READY) ## flows on two clusters of yours: make test-e2e SOURCE=ctx TARGET=ctx [IMAGE=url SIZE=64Mi]
+	@test -n "$(SOURCE)" -a -n "$(TARGET)" || { echo "say which clusters: make test-e2e SOURCE=context TARGET=context (kubectl config get-contexts)"; exit 2; }
+	@$(BIN)/python -m pytest --backend named --source "$(SOURCE)" --target "$(TARGET)" --image "$(IMAGE)" --size "$(SIZE)" -m anywhere --timeout 3600 -v tests/flows
 
 check: $(READY) ## format, lint, types, import contracts, file sizes
 	@$(BIN)/ruff format --check .

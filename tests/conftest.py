@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: the lab, in this process, on simulated time.
+"""Fixtures that several rooms share: the lab, in this process, on simulated time; or, for flows, two clusters that somebody names.
 
 The test's own thread counts as busy: lab time passes only while the test waits through the lab's clock (`lab.until`, `clock.sleep`), or
 inside `clock.idle()`, for things that wait on their own (a kubectl process, another thread).
@@ -9,22 +9,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from migrate.lab.clock import RealClock
 from migrate.lab.up import Lab
+from tests.pair import Pair
 
 EMBEDDED_ONLY = Path(__file__).parent / "kubernetes" / "embedded-only.txt"
 KUBE_SPEED = 4.0
 """How many times faster lab time runs on the real API server, where it cannot jump."""
 
 MakeLab = Callable[..., Lab]
+"""On two clusters that somebody names it makes a Pair, which has all of a Lab that the flows marked `anywhere` need."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--backend", choices=("embedded", "kube"), default="embedded", help="What the lab's clusters run on.")
+    backends = ("embedded", "kube", "named")
+    parser.addoption("--backend", choices=backends, default="embedded", help="What the lab's clusters run on; named = none of ours.")
+    parser.addoption("--source", default="", help="Context of a source cluster (--backend named).")
+    parser.addoption("--target", default="", help="Context of a target cluster (--backend named).")
+    parser.addoption("--image", default="", help="URL of a disk image for the disks (--backend named); they are blank without.")
+    parser.addoption("--size", default="64Mi", help="Size of the disks (--backend named); an image must fit.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,12 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On the real API server, leave out the tests that are listed with the reason."""
-    if config.getoption("--backend") != "kube":
-        return
-    lines = (line.split(" # ")[0].strip() for line in EMBEDDED_ONLY.read_text().splitlines())
-    listed = tuple(line for line in lines if line and not line.startswith("#"))
-    left_out = [item for item in items if item.nodeid.startswith(listed)]
+    """On the real API server, leave out the tests that are listed with the reason; on named clusters, keep those that run anywhere."""
+    match config.getoption("--backend"):
+        case "kube":
+            lines = (line.split(" # ")[0].strip() for line in EMBEDDED_ONLY.read_text().splitlines())
+            listed = tuple(line for line in lines if line and not line.startswith("#"))
+            left_out = [item for item in items if item.nodeid.startswith(listed)]
+        case "named":
+            left_out = [item for item in items if item.get_closest_marker("anywhere") is None]
+        case _:
+            return
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
@@ -45,10 +56,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def make_lab(request: pytest.FixtureRequest) -> MakeLab:
     """Make labs on the backend that was asked for: simulated time on the embedded one, fast real time on the real one."""
-    on_kube = request.config.getoption("--backend") == "kube"
+    option = request.config.getoption
 
     def make(directory: Path, **wishes: Any) -> Lab:
-        return Lab(directory, clock=RealClock(KUBE_SPEED), backend="kube", **wishes) if on_kube else Lab(directory, **wishes)
+        match option("--backend"):
+            case "kube":
+                return Lab(directory, clock=RealClock(KUBE_SPEED), backend="kube", **wishes)
+            case "named":
+                return cast(Lab, Pair(option("--source"), option("--target"), image=option("--image"), size=option("--size")))
+            case _:
+                return Lab(directory, **wishes)
 
     return make
 

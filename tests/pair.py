@@ -20,10 +20,13 @@ from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, NAMESPACE, PVC, SERVICEACCOUNT, VM, Kind
 from migrate.kube.session import open_cluster
 from migrate.lab.clock import RealClock
+from migrate.lab.up import Lab
 
 Object = dict[str, Any]
 SEEN: tuple[Kind, ...] = (VM, DATAVOLUME, PVC, EXPORT, CONFIGMAP, LEASE)
 PATIENCE_S = 900.0
+MARK = {"kubevirt-migrate-e2e": "true"}
+"""Label of the namespaces: kubectl delete namespace -l kubevirt-migrate-e2e removes those of a run that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,11 @@ class Pair:
     kubeconfig = None
     """The user's own, wherever kubectl finds it."""
 
-    def __init__(self, source: str, target: str, *, image: str = "") -> None:
+    def __init__(self, source: str, target: str, *, image: str, size: str) -> None:
         self.clock = RealClock()
         self.home = f"kubevirt-migrate-e2e-{secrets.token_hex(3)}"
         self.clusters = {"east": Side(source, self.home), "west": Side(target, self.home)}
-        self._image = image
+        self._image, self._size = image, size
 
     @property
     def east(self) -> Side:
@@ -104,7 +107,7 @@ class Pair:
 
     def __enter__(self) -> Self:
         for side in self.clusters.values():
-            side.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.home}})
+            side.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.home, "labels": MARK}})
             self.until(lambda side=side: side.api.get(SERVICEACCOUNT, "default"), what="the namespace's account")
         return self
 
@@ -119,8 +122,8 @@ class Pair:
             metadata = {"name": manifest["metadata"]["name"], "namespace": self.home}
             spec = dict(manifest["spec"])
             if manifest["kind"] == DATAVOLUME.kind:
-                storage = {"resources": spec["storage"]["resources"]}
-                spec = {"source": {"http": {"url": self._image}} if self._image else {"blank": {}}, "storage": storage}
+                source = {"http": {"url": self._image}} if self._image else {"blank": {}}
+                spec = {"source": source, "storage": {"resources": {"requests": {"storage": self._size}}}}
                 metadata |= {"annotations": {"cdi.kubevirt.io/storage.bind.immediate.requested": "true"}}
             self.east.api.create({**manifest, "metadata": metadata, "spec": spec})
         for volume in self.east.api.list(DATAVOLUME):
@@ -147,6 +150,11 @@ class Pair:
     def disks(self) -> Disks:
         """Return the contents of claims, each read when it is asked for."""
         return Disks(self)
+
+
+def home(lab: Lab) -> str:
+    """Return the namespace of a flow that names none: the lab's, or the one that a pair made."""
+    return lab.home if isinstance(lab, Pair) else "shop"
 
 
 class Disks:

@@ -18,6 +18,7 @@ from migrate.model.refs import VMRef
 from migrate.model.report import Event
 from migrate.workflow.ask import Question
 from migrate.workflow.run import Ending, Run
+from tests.pair import home
 
 Meddle = Callable[[], object]
 OUR_KINDS = (EXPORT, CONFIGMAP, LEASE, DATAVOLUME, PVC, VM)
@@ -34,11 +35,13 @@ def secrets(cluster: Cluster) -> list[dict[str, Any]]:
 class Flow:
     """One question about one VM of a lab. Every verb is a run of its own, as a command would be."""
 
-    def __init__(self, lab: Lab, name: str, *, namespace: str = "shop", to: str = "", to_name: str = "", **options: Any) -> None:
+    def __init__(self, lab: Lab, name: str, *, namespace: str = "", to: str = "", to_name: str = "", **options: Any) -> None:
         self.lab, self.name = lab, name
+        self.kubeconfig = str(lab.kubeconfig) if lab.kubeconfig else None
         self.options = options
-        self.source = VMRef("east", namespace, name)
-        self.target = VMRef("west", to or namespace, to_name or name)
+        namespace = namespace or home(lab)
+        self.source = VMRef(lab.east.name, namespace, name)
+        self.target = VMRef(lab.west.name, to or namespace, to_name or name)
         self.events: list[Event] = []
         self.east: Cluster = lab.east.client("lab/user").at(namespace)
         self.west: Cluster = lab.west.client("lab/user").at(self.target.namespace)
@@ -75,7 +78,7 @@ class Flow:
         return ending
 
     def _open(self, stack: ExitStack, ref: VMRef) -> Cluster:
-        cluster = open_cluster(ref.context, kubeconfig=str(self.lab.kubeconfig), namespace=ref.namespace, clock=self.lab.clock)
+        cluster = open_cluster(ref.context, kubeconfig=self.kubeconfig, namespace=ref.namespace, clock=self.lab.clock)
         stack.callback(cluster.close)
         return cluster
 

@@ -55,6 +55,7 @@ def refusal(flow: Flow, deed: Callable[[Flow], object] = prove) -> str:
     return " ".join(f"{problem.what} {problem.why} {problem.now}" for problem in found[0].problems)
 
 
+@pytest.mark.anywhere
 def test_a_finished_move_is_proven_once_more(begin: Begin) -> None:
     """A deeper proof stands on every disk and in the record, nothing that it needed is left, the source stays halted."""
     flow = begin(disks=("root", "data"), start=Start.NEVER, verify=Verify.SIZE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from migrate.kube.kinds import VM
 from migrate.model.migration import Start
 from migrate.model.report import Outcome
@@ -29,6 +31,7 @@ def test_a_second_run_writes_nothing(begin: Begin) -> None:
     assert report.downtime_s
 
 
+@pytest.mark.anywhere
 def test_a_source_started_on_purpose_stays_up(begin: Begin) -> None:
     """After a finished move somebody may start the source again: a second run leaves both machines as they are, whatever is asked."""
     flow = begin()
@@ -40,6 +43,7 @@ def test_a_source_started_on_purpose_stays_up(begin: Begin) -> None:
     assert not flow.runs("west")
 
 
+@pytest.mark.anywhere
 def test_a_source_that_was_deleted_still_has_its_report(begin: Begin) -> None:
     """When the owner removed the source after the move, the same command finds the record by its name."""
     flow = begin()
@@ -51,6 +55,7 @@ def test_a_source_that_was_deleted_still_has_its_report(begin: Begin) -> None:
     assert again.report.source.exists is False
 
 
+@pytest.mark.anywhere
 def test_nothing_but_record_disks_and_vm_remains(begin: Begin) -> None:
     """Exports, tokens, CA, header and claim are gone; the source keeps only its notes."""
     flow = begin(disks=("root",))

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("step", ["verify-disks", pytest.param("import-disks", marks=pytest.mark.slow)])
+@pytest.mark.anywhere
 def test_an_interrupted_run_lets_go(begin: Begin, step: str) -> None:
     """No thread of ours reads on, the claim is free at once, the report says how to go on and back; then the same command ends it."""
     flow = begin(verify=Verify.FULL, mib=16, start=Start.NEVER)

@@ -96,6 +96,7 @@ def test_a_failed_move_restores_every_strategy(begin: Begin, strategy: str) -> N
         *(pytest.param(word, marks=pytest.mark.slow) for word in POINTS if word not in ("import-disks", "start-target")),
     ],
 )
+@pytest.mark.anywhere
 def test_undo_from_every_point(begin: Begin, point: str) -> None:
     """A run that was interrupted in a step is taken back by `undo`: all is as before, and a second undo changes nothing.
 
@@ -120,6 +121,7 @@ def test_undo_from_every_point(begin: Begin, point: str) -> None:
     assert theirs(flow) == before
 
 
+@pytest.mark.anywhere
 def test_an_undone_move_can_be_asked_anew(begin: Begin) -> None:
     """`--again` after an undo is a new attempt with a new id, and arrives whole; without it the record is told."""
     flow = begin(start=Start.NEVER)
@@ -137,6 +139,7 @@ def test_an_undone_move_can_be_asked_anew(begin: Begin) -> None:
     assert flow.unequal() == []
 
 
+@pytest.mark.anywhere
 def test_undo_is_refused_once_the_target_was_started(begin: Begin) -> None:
     """The target's disks hold what the source never saw, so nothing is undone, on either side."""
     flow = begin()
@@ -154,6 +157,7 @@ def test_undo_is_refused_once_the_target_was_started(begin: Begin) -> None:
     assert not flow.runs()
 
 
+@pytest.mark.anywhere
 def test_undo_goes_back_even_if_started_when_told(begin: Begin) -> None:
     """With that said, the target is stopped before its disks go and before the source starts; the refusal had named what is lost."""
     flow = begin(disks=("root", "data"))
@@ -192,6 +196,7 @@ def test_a_finished_move_that_started_nothing_is_undone_when_told(begin: Begin) 
     assert theirs(flow) == before
 
 
+@pytest.mark.anywhere
 def test_undo_before_anything_began(begin: Begin) -> None:
     """Taking back a move that nobody began is refused, writes nothing and leaves the source running as it is."""
     flow = begin()
@@ -200,6 +205,7 @@ def test_undo_before_anything_began(begin: Begin) -> None:
     assert spelled(flow) == {"runStrategy": "Always"}
 
 
+@pytest.mark.anywhere
 def test_the_last_copies_are_never_undone(begin: Begin) -> None:
     """With the source deleted in the middle of its move, undo deletes none of the copies, told or not."""
     flow = begin()

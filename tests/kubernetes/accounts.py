@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from migrate.cli.app import app
-from migrate.kube.cluster import Cluster
-from migrate.kube.session import open_cluster
 from migrate.lab.up import Lab
-from migrate.model.refs import VMRef
 from tests.flows.flow import Flow
 
 SIDES = {"east": "source", "west": "target"}
@@ -50,12 +46,7 @@ class AccountFlow(Flow):
 
     def __init__(self, lab: Lab, name: str, *, kubeconfig: Path, **wishes: Any) -> None:
         super().__init__(lab, name, **wishes)
-        self.kubeconfig = kubeconfig
-
-    def _open(self, stack: ExitStack, ref: VMRef) -> Cluster:
-        cluster = open_cluster(ref.context, kubeconfig=str(self.kubeconfig), namespace=ref.namespace, clock=self.lab.clock)
-        stack.callback(cluster.close)
-        return cluster
+        self.kubeconfig = str(kubeconfig)
 
 
 def granted(side: str, namespace: str) -> set[Right]:
