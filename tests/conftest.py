@@ -13,7 +13,9 @@ from typing import Any, cast
 
 import pytest
 
+from migrate.lab import kube_binaries
 from migrate.lab.clock import RealClock
+from migrate.lab.places import LabError
 from migrate.lab.up import Lab
 from tests.pair import Pair
 
@@ -35,7 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Tell the backend to fixtures without a request; without the real programs, end at once and say how to get them."""
     os.environ["LAB_BACKEND"] = str(config.getoption("--backend"))
+    if config.getoption("--backend") == "kube":
+        try:
+            kube_binaries.find()
+        except LabError as missing:
+            pytest.exit(f"{missing}. {missing.now}", returncode=2)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
