@@ -288,9 +288,12 @@ def wrong_place(write: Write, obj: Any) -> None:
             400,
             f"the API version in the data ({api_version}) does not match the expected API version ({write.api_version})",
         )
-    metadata = obj.get("metadata") or {}
-    if resource.namespaced and metadata.get("namespace") not in (None, "", write.namespace):
+    match_url(write, obj.get("metadata") or {})
+
+
+def match_url(write: Write, metadata: Object) -> None:
+    """Raise ApiError (400) for metadata that name another object than the URL does."""
+    if write.resource.namespaced and metadata.get("namespace") not in (None, "", write.namespace):
         raise ApiError(400, "the namespace of the provided object does not match the namespace sent on the request")
     if write.name and metadata.get("name") not in (None, "", write.name):
-        text = f"the name of the object ({metadata['name']}) does not match the name on the URL ({write.name})"
-        raise ApiError(400, text)
+        raise ApiError(400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({write.name})")

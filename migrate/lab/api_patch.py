@@ -6,7 +6,7 @@ from typing import Any
 
 from migrate.lab import ownership, patching
 from migrate.lab.api_create import create
-from migrate.lab.api_objects import Objects, Outcome, Write, has_status, wrong_place
+from migrate.lab.api_objects import Objects, Outcome, Write, has_status, match_url, wrong_place
 from migrate.lab.api_status import ApiError, bad_request, conflict, not_found
 from migrate.lab.api_update import ATTEMPTS, change
 from migrate.lab.schema_text import Malformed, parse_json, parse_yaml
@@ -64,6 +64,7 @@ def _patched(write: Write, content_type: str, obj: Object, body: Any) -> Object:
         ) from None
     if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
         raise bad_request("the patch makes something else of the object than an object")
+    match_url(write, patched["metadata"])
     return patched
 
 

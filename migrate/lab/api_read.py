@@ -150,7 +150,7 @@ def listed(store: Store, question: Question, request: Request, *, now: datetime)
     if after:
         entries = [entry for entry in entries if entry.key > after]
     found = matching(entries, question.accept)
-    metadata: dict[str, Any] = {"resourceVersion": str(rv)}
+    metadata: dict[str, Any] = {**({} if question.resource.builtin else {"continue": ""}), "resourceVersion": str(rv)}
     if limit and len(found) > limit:
         left = len(found) - limit
         found = found[:limit]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from migrate.lab import ownership, schema
@@ -17,6 +18,9 @@ ATTEMPTS = 5
 """How often a change without a resource version is tried again when somebody else was faster."""
 _MUST_LOCK = frozenset({("apiextensions.k8s.io", "customresourcedefinitions"), ("apiregistration.k8s.io", "apiservices")})
 """Built-in kinds that do not take an update without a resource version; custom resources never do."""
+
+_FIXED = ("deletionTimestamp", "deletionGracePeriodSeconds")
+"""Metadata that only a delete sets: another value is refused, none keeps what there is."""
 
 
 def update(objects: Objects, write: Write, body: Object) -> Outcome:
@@ -47,7 +51,7 @@ def change(objects: Objects, write: Write, entry: Entry, body: Object, *, manage
     """
     old = entry.shown(write.api_version)
     metadata = dict(body.get("metadata") or {})
-    _preconditions(write, entry, metadata)
+    _preconditions(write, entry, metadata, patched=patched and managed is None)
     body = _separated(write, old, {**clone(body), "metadata": _system(old, metadata)})
     checked = objects.check(write, body, patched=patched)
     obj = checked.obj
@@ -93,7 +97,12 @@ def _empty(obj: Object) -> bool:
     return not (obj["kind"] == "Namespace" and obj["apiVersion"] == "v1" and obj.get("spec", {}).get("finalizers"))
 
 
-def _preconditions(write: Write, entry: Entry, metadata: dict[str, Any]) -> None:
+def _preconditions(write: Write, entry: Entry, metadata: dict[str, Any], *, patched: bool) -> None:
+    fixed = (*_FIXED, *(("uid",) if patched else ()))
+    moved = {name: metadata[name] for name in fixed if metadata.get(name) not in (None, entry.obj["metadata"].get(name))}
+    if moved:
+        words = {name: f"Invalid value: {json.dumps(value)}: field is immutable" for name, value in moved.items()}
+        raise invalid(write.resource, write.name, [Cause(f"metadata.{name}", "FieldValueInvalid", text) for name, text in words.items()])
     uid, found = metadata.get("uid"), entry.obj["metadata"]["uid"]
     if uid and uid != found:
         raise replaced(write.resource, write.namespace, write.name, wanted=str(uid), found=found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,13 +74,16 @@ def test_a_patch_of_nothing_is_not_found(api: Api) -> None:
 
 
 def test_system_metadata_does_not_change(api: Api) -> None:
-    """A patch may not move an object in time or give it another name; its uid is a precondition."""
+    """A patch may not move an object in time or give it another name or uid: part of it is ignored, part is refused."""
     made = api.admin.post(CONFIGS, config("fixed")).body["metadata"]
-    body = {"metadata": {"creationTimestamp": "2001-01-01T00:00:00Z", "generation": 77, "deletionTimestamp": "2001-01-01T00:00:00Z"}}
+    body = {"metadata": {"creationTimestamp": "2001-01-01T00:00:00Z", "generation": 77, "selfLink": "/x"}}
     after = api.admin.patch(f"{CONFIGS}/fixed", body).body["metadata"]
     assert after == made
-    assert api.admin.patch(f"{CONFIGS}/fixed", {"metadata": {"name": "moved"}}).code in (400, 422)
-    assert api.admin.patch(f"{CONFIGS}/fixed", {"metadata": {"uid": "x"}}).code == 409
+    assert api.admin.patch(f"{CONFIGS}/fixed", {"metadata": {"name": "moved"}}).code == 400
+    for field, value in (("deletionTimestamp", "2001-01-01T00:00:00Z"), ("deletionGracePeriodSeconds", 5), ("uid", "x")):
+        refused = api.admin.patch(f"{CONFIGS}/fixed", {"metadata": {field: value}})
+        assert (refused.code, refused.body["reason"]) == (422, "Invalid")
+        assert f"metadata.{field}: Invalid value: {json.dumps(value)}: field is immutable" in refused.body["message"]
 
 
 def test_an_apply_creates_and_then_changes(api: Api) -> None:
