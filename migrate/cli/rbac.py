@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from migrate.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from migrate.rendering.roles import Purpose
 
 
 class RbacSide(StrEnum):
@@ -15,16 +20,18 @@ class RbacSide(StrEnum):
     TARGET = "target"
 
 
-class Purpose(StrEnum):
-    """What the rights are for."""
-
-    MOVE = "move"
-
-
 def rbac(
     side: Annotated[RbacSide, typer.Argument(help="The cluster that VMs leave, or the one they go to.", show_default=False)],
     namespace: Annotated[str, typer.Option(help="The namespace of the VMs; the account lives there, too.")] = "default",
-    purpose: Annotated[Purpose, typer.Option("--for", help="What the account is to do.")] = Purpose.MOVE,
+    purposes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            metavar="PURPOSE[,PURPOSE]",
+            help="What the account is to do. move: vm, undo, status, verify, cleanup; retire: these, and deleting moved sources.",
+            show_default="move",
+        ),
+    ] = None,
     kubevirt_namespace: Annotated[str, typer.Option(help="Where KubeVirt is installed.")] = "kubevirt",
 ) -> None:
     """Print ServiceAccount, roles and bindings: migrate rbac source --namespace shop | kubectl --context east apply -f -"""
@@ -32,5 +39,16 @@ def rbac(
     from migrate.rendering.render import Renderer
     from migrate.rendering.roles import roles
 
-    del purpose  # there is only one so far
-    print(roles(Renderer([find_data("templates")]), side.value, namespace=namespace, kubevirt_namespace=kubevirt_namespace), end="")
+    renderer, wanted = Renderer([find_data("templates")]), _purposes(purposes or ["move"])
+    print(roles(renderer, side.value, purposes=wanted, namespace=namespace, kubevirt_namespace=kubevirt_namespace), end="")
+
+
+def _purposes(given: list[str]) -> set[Purpose]:
+    """Read what was said after --for, once or several times, with commas or without. Raises UsageError."""
+    from migrate.rendering.roles import Purpose
+
+    words = [word.strip() for text in given for word in text.split(",")]
+    strangers = [word for word in words if word not in set(Purpose)]
+    if strangers:
+        raise UsageError(f'"{strangers[0]}" is nothing that an account can be for', where="--for", now=f"say {' or '.join(Purpose)}")
+    return {Purpose(word) for word in words}

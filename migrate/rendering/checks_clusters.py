@@ -19,11 +19,13 @@ def check_clusters(facts: Facts, m: Migration) -> Iterator[Finding]:
     """Yield what is found about both clusters."""
     proof = m.options.verify is not Verify.OFF and bool(m.disks)
     yield from _served(facts, proof)
-    for side in (facts.source, facts.target):
+    for word, side in (("source", facts.source), ("target", facts.target)):
         if side.denied:
-            who = f"context {side.context}"
             yield block(
-                f"permissions are missing: {', '.join(side.denied)}", where=at(side), why=f"{who} may not", now="ask for these verbs"
+                f"permissions are missing: {', '.join(side.denied)}",
+                where=at(side),
+                why=f"context {side.context} may not",
+                now=f"ask for these verbs; migrate rbac {word} --namespace {side.namespace} prints roles that have them",
             )
     target = facts.target
     if not target.namespace_exists and not m.options.create_namespace:

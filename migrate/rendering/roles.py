@@ -1,7 +1,9 @@
-"""The rights that a move needs, as manifests for a person to read and apply; check-both asks for the same (steps/permissions.py)."""
+"""The rights that our commands need, as manifests for a person to read and apply; steps/permissions.py asks for the same."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from enum import StrEnum
 from typing import Literal
 
 from migrate.rendering.render import Renderer
@@ -9,11 +11,31 @@ from migrate.rendering.render import Renderer
 Side = Literal["source", "target"]
 
 
-def roles(renderer: Renderer, side: Side, *, namespace: str, kubevirt_namespace: str) -> str:
+class Purpose(StrEnum):
+    """What an account is to do."""
+
+    MOVE = "move"
+    """vm, undo, status, verify, cleanup."""
+    RETIRE = "retire"
+    """These, and deleting a source VM with its disks once its copies are proven."""
+
+
+def account_name(side: Side, purposes: Collection[Purpose]) -> str:
+    """Return the name of the account for these purposes: one that may delete is another one than the everyday one."""
+    return f"kubevirt-migrate-{'retire-' if Purpose.RETIRE in purposes else ''}{side}"
+
+
+def roles(renderer: Renderer, side: Side, *, purposes: Collection[Purpose], namespace: str, kubevirt_namespace: str) -> str:
     """Return YAML: an account in the namespace, its roles and their bindings.
 
     What is not in the namespace itself carries its name, so that several namespaces of one cluster do not meet.
     """
-    name = f"kubevirt-migrate-{side}"
-    names = {"name": name, "cluster_name": f"{name}-{namespace}"}
-    return renderer.text(f"rbac/{side}.yaml.j2", namespace=namespace, kubevirt_namespace=kubevirt_namespace, **names)
+    name = account_name(side, purposes)
+    return renderer.text(
+        f"rbac/{side}.yaml.j2",
+        name=name,
+        cluster_name=f"{name}-{namespace}",
+        namespace=namespace,
+        kubevirt_namespace=kubevirt_namespace,
+        deletes=Purpose.RETIRE in purposes,
+    )

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import POD
 from migrate.kube.pool import tls_for
 from migrate.model.objects import condition, dig, leaving, name_of
+from migrate.steps import permissions
 from migrate.transfer.portforward import Access, Broken, Forward
 
 EXPORTER_PORT = 8443
@@ -18,8 +18,8 @@ EXPORTER_PORT = 8443
 
 
 def may_forward(cluster: Cluster) -> bool:
-    """Tell whether the cluster lets us forward ports of pods: a websocket is a GET to it, and since 1.35 it wants `create` besides."""
-    return all(cluster.can(verb, POD, subresource="portforward") for verb in ("get", "create"))
+    """Tell whether the cluster lets us forward ports of pods."""
+    return not permissions.denied(cluster, [permissions.FORWARD])
 
 
 def way_to(cluster: Cluster, pods_of: Callable[[], list[dict[str, Any]]], *, where: str) -> Forward:

@@ -53,9 +53,11 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     raised = vm is not None and instance_alive(vmi) and grace_s(vm, vmi) == 0
     stop = ["stop"] * raised + ["start"] * strategies.on_source(was).request
     start = ["start"] * strategies.on_target(was, m.options.start).request
-    source, source_door = _side(x, x.source, permissions.of_source(m, subresources=stop), m.options.source_ca)
-    target, target_door = _side(x, x.target, permissions.of_target(m, subresources=start), m.options.target_ca)
-    there = target.namespace_exists
+    here, there = (look_at_namespace(cluster) is not None for cluster in (x.source, x.target))
+    needs = permissions.of_source(m, subresources=stop)
+    source, source_door = _side(x, x.source, needs, ca_given=m.options.source_ca, namespace_there=here)
+    needs = permissions.of_target(m, subresources=start, namespace_there=there)
+    target, target_door = _side(x, x.target, needs, ca_given=m.options.target_ca, namespace_there=there)
     facts = Facts(
         source=source,
         target=target,
@@ -75,29 +77,28 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     return facts, source_door, target_door
 
 
-def _side(x: Crossing, cluster: Cluster, needs: Iterable[permissions.Need], ca_given: str) -> tuple[Side, Door]:
+def _side(x: Crossing, cluster: Cluster, needs: Iterable[permissions.Need], *, ca_given: str, namespace_there: bool) -> tuple[Side, Door]:
     """Look at one side: what it serves and allows, its storage, its quotas, its door."""
-    namespace = look_at_namespace(cluster)
     served = {kind.kind: version for kind in (VM, EXPORT, DATAVOLUME) if (version := cluster.serves(kind)) is not None}
     kubevirt = next(iter(_list(cluster, KUBEVIRT, everywhere=True)), None)
     kubevirt_namespace = str(dig(kubevirt, "metadata", "namespace", default="kubevirt"))
     door = find_door(x, cluster, kubevirt_namespace)
-    denied = permissions.denied(cluster, (need for need in needs if cluster.serves(need.kind) is not None or need.subresource))
+    denied = permissions.denied(cluster, needs)
     if door.denied and x.migration.disks:
-        denied = (*denied, f"list ingresses.networking.k8s.io in {kubevirt_namespace}")
+        denied = (*denied, *permissions.denied(cluster, [permissions.of_host(kubevirt_namespace)]))
     host = _UNSEEN if door.denied else door.host
     side = Side(
         context=cluster.context,
         uid=cluster.uid(),
         namespace=cluster.namespace,
-        namespace_exists=namespace is not None,
+        namespace_exists=namespace_there,
         served=served,
         kubevirt=kubevirt,
         denied=denied,
         host=host,
         forwards=host is None and bool(x.migration.disks) and forwarding.may_forward(cluster),
         given=judge(ca_given, host=host.host, now=x.clock.now()) if ca_given and door.host is not None and host is not None else None,
-        quotas=tuple(_list(cluster, RESOURCEQUOTA)) if namespace is not None else (),
+        quotas=tuple(_list(cluster, RESOURCEQUOTA)) if namespace_there else (),
         classes=tuple(_list(cluster, STORAGECLASS)),
         profiles={name_of(found): found for found in _list(cluster, STORAGEPROFILE)},
         cdi_config=_get(cluster, CDICONFIG, "config"),

@@ -1,8 +1,11 @@
-"""What we must be allowed to do, asked by SelfSubjectAccessReviews before anything is changed. `templates/rbac` grants the same."""
+"""What we must be allowed to do, asked by SelfSubjectAccessReviews before anything is changed. `templates/rbac` grants the same.
+
+A command asks for what it itself needs, and for what its way back needs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from migrate.kube.cluster import Cluster
@@ -37,6 +40,10 @@ class Need:
     namespace: str | None = None
 
 
+FORWARD = Need(POD, ("get", "create"), "portforward")
+"""To reach an export's server through the API server: a websocket is a GET to it, and since 1.35 it wants `create` besides."""
+
+
 def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Need]:
     """Yield what the source must allow. `subresources`: stop or start of the VM, where its strategy needs them."""
     yield Need(VM, ("get", "list", "watch", "patch"))
@@ -45,14 +52,15 @@ def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Nee
     yield Need(LEASE, ("get", "create", "update", "delete"))
     if m.disks:
         yield Need(PVC, ("get",))
+        yield Need(DATAVOLUME, ("get",))
         yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
         yield Need(SECRET, ("get", "create", "delete"))
     for word in subresources:
         yield Need(VM_SUBRESOURCES, ("update",), word)
 
 
-def of_target(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Need]:
-    """Yield what the target must allow."""
+def of_target(m: Migration, *, subresources: Sequence[str] = (), namespace_there: bool = True) -> Iterator[Need]:
+    """Yield what the target must allow. `namespace_there`: the namespace that may be made is there already."""
     yield Need(VM, ("get", "list", "watch", "create", "patch", "delete"))
     yield Need(VMI, ("get", "list", "watch"))
     yield Need(CONFIGMAP, ("get", "create", "patch", "delete"))
@@ -65,10 +73,19 @@ def of_target(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Nee
         yield Need(STORAGEPROFILE, ("list",))
     if m.disks and m.options.verify is not Verify.OFF:
         yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
-    if m.options.create_namespace:
+    if m.options.create_namespace and not namespace_there:
         yield Need(NAMESPACE, ("get", "create"))
     for word in subresources:
         yield Need(VM_SUBRESOURCES, ("update",), word)
+
+
+def of_retirement(m: Migration) -> Iterator[Need]:
+    """Yield what the source must allow so that it can be retired; asked before, since half a retirement is worse than none."""
+    yield Need(VM, ("get", "list", "delete"))
+    yield Need(LEASE, ("get", "create", "update", "delete"))
+    if m.disks:
+        yield Need(PVC, ("get", "patch", "delete"))
+        yield Need(DATAVOLUME, ("get", "delete"))
 
 
 def of_host(kubevirt_namespace: str) -> Need:
@@ -76,11 +93,12 @@ def of_host(kubevirt_namespace: str) -> Need:
     return Need(INGRESS, ("list",), namespace=kubevirt_namespace)
 
 
-def denied(cluster: Cluster, needs: Iterator[Need]) -> tuple[str, ...]:
-    """Ask for each, and name in words those that are refused."""
+def denied(cluster: Cluster, needs: Iterable[Need]) -> tuple[str, ...]:
+    """Ask for each on what the cluster serves, and name in words those that are refused."""
     return tuple(
         _words(cluster, need, verb)
         for need in needs
+        if need.subresource or cluster.serves(need.kind) is not None
         for verb in need.verbs
         if not cluster.can(verb, need.kind, need.namespace, subresource=need.subresource)
     )

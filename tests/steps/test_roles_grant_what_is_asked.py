@@ -10,17 +10,18 @@ import yaml
 
 from migrate.rendering.assets import find_data
 from migrate.rendering.render import Renderer
-from migrate.rendering.roles import Side, roles
-from migrate.steps.permissions import Need, of_host, of_source, of_target
+from migrate.rendering.roles import Purpose, Side, roles
+from migrate.steps.permissions import FORWARD, Need, of_host, of_retirement, of_source, of_target
 from tests.rendering.asked import disk, migration
 
 Right = tuple[str, str, str, str]
 """Namespace ("" = the whole cluster), API group, resource, verb."""
 
 
-def granted(side: Side) -> set[Right]:
+def granted(side: Side, purpose: Purpose) -> set[Right]:
     """Return what the printed roles grant without limiting it to names."""
-    text = roles(Renderer([find_data("templates")]), side, namespace="shop", kubevirt_namespace="kubevirt")
+    renderer = Renderer([find_data("templates")])
+    text = roles(renderer, side, purposes=[purpose], namespace="shop", kubevirt_namespace="kubevirt")
     return {right for document in yaml.safe_load_all(text) if document for right in _rights(document)}
 
 
@@ -39,28 +40,40 @@ def wanted(need: Need) -> set[Right]:
 
 
 MOVE = migration(disk("a"))
-NEEDS: dict[Side, list[Need]] = {
-    "source": [*of_source(MOVE, subresources=("stop", "start")), of_host("kubevirt")],
-    "target": [*of_target(MOVE, subresources=("start",)), of_host("kubevirt")],
+SOURCE = [*of_source(MOVE, subresources=("stop", "start")), of_host("kubevirt")]
+TARGET = [*of_target(MOVE, subresources=("start",)), of_host("kubevirt"), FORWARD]
+NEEDS: dict[tuple[Side, Purpose], list[Need]] = {
+    ("source", Purpose.MOVE): SOURCE,
+    ("source", Purpose.RETIRE): [*SOURCE, *of_retirement(MOVE)],
+    ("target", Purpose.MOVE): TARGET,
+    ("target", Purpose.RETIRE): TARGET,
 }
 
 
-@pytest.mark.parametrize("side", NEEDS)
-def test_what_is_asked_for_is_granted(side: Side) -> None:
-    """With the printed roles, check-both finds nothing denied."""
-    missing = {right for need in NEEDS[side] for right in wanted(need)} - granted(side)
+@pytest.mark.parametrize(("side", "purpose"), NEEDS)
+def test_what_is_asked_for_is_granted(side: Side, purpose: Purpose) -> None:
+    """With the printed roles, no command finds anything denied."""
+    missing = {right for need in NEEDS[side, purpose] for right in wanted(need)} - granted(side, purpose)
     assert missing == set()
 
 
-@pytest.mark.parametrize("side", NEEDS)
-def test_what_may_change_something_is_asked_for(side: Side) -> None:
-    """No right to change anything is granted that check-both does not ask for."""
-    asked = {right for need in NEEDS[side] for right in wanted(need)}
-    changing = {right for right in granted(side) if right[3] not in {"get", "list", "watch"}}
+@pytest.mark.parametrize(("side", "purpose"), NEEDS)
+def test_what_may_change_something_is_asked_for(side: Side, purpose: Purpose) -> None:
+    """No right to change anything is granted that is not asked for before it is used."""
+    asked = {right for need in NEEDS[side, purpose] for right in wanted(need)}
+    changing = {right for right in granted(side, purpose) if right[3] not in {"get", "list", "watch"}}
     assert changing <= asked
 
 
-@pytest.mark.parametrize("side", NEEDS)
-def test_nobody_may_list_secrets(side: Side) -> None:
+def test_only_retiring_deletes_what_is_the_users() -> None:
+    """An account for moves cannot delete a VM or a disk of the source."""
+    users = ("virtualmachines", "persistentvolumeclaims", "datavolumes")
+    assert {right for right in granted("source", Purpose.MOVE) if right[3] == "delete" and right[2] in users} == set()
+    assert {right[2] for right in granted("source", Purpose.RETIRE) - granted("source", Purpose.MOVE)} == set(users)
+    assert granted("target", Purpose.RETIRE) == granted("target", Purpose.MOVE)
+
+
+@pytest.mark.parametrize(("side", "purpose"), NEEDS)
+def test_nobody_may_list_secrets(side: Side, purpose: Purpose) -> None:
     """Secrets are read by name only."""
-    assert not {right for right in granted(side) if right[2] == "secrets" and right[3] in {"list", "watch"}}
+    assert not {right for right in granted(side, purpose) if right[2] == "secrets" and right[3] in {"list", "watch"}}
