@@ -58,15 +58,19 @@ def cleanup(
         there, all_there = _open(stack, target, target_kubeconfig or kubeconfig)
         say(f"looking on both sides; where a claim is held, for {LOOK_S:.0f} s whether it is alive")
         found = leftovers(here, there, rules=Rules(age), clock=SystemClock(), everywhere=(all_here, all_there))
-        for one in found:
+        for one in found.found:
             if not dry_run:
                 one.remove()
             if output is Output.TEXT:
                 print(f"{'would remove' if dry_run else 'removed'} {one.words}", flush=True)
     if output is Output.JSON:
-        print(json.dumps({"schema": SCHEMA, "removed": not dry_run, "found": [one.words for one in found]}))
-    elif not found:
-        print("nothing is left over")
+        words = [one.words for one in found.found]
+        print(json.dumps({"schema": SCHEMA, "removed": not dry_run, "found": words, "spared": found.spared}))
+        return
+    for spared in found.spared:
+        print(f"left alone: {spared}")
+    if not found.found:
+        print("nothing else is left over" if found.spared else "nothing is left over")
 
 
 def age_of(text: str) -> timedelta:

@@ -8,7 +8,7 @@ is looked at twice, since wall clocks are never compared. Secrets are never list
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,17 +16,36 @@ from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, SECRET, VM, Kind
 from migrate.model import labels
 from migrate.model.clock import Clock
-from migrate.model.migration import Names
+from migrate.model.migration import Migration, Names
 from migrate.model.objects import Object, annotations_of, created_at, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.record import Record
+from migrate.model.refs import VMRef
 from migrate.steps.runner import Runner, read_runner, surely_alive, surely_dead, this_runner
 from migrate.workflow import records
 
-OURS: Mapping[str, str | None] = {labels.MANAGED_BY: labels.OWNER}
-SCAFFOLD = frozenset({"export", "proof", "token", "ca", "header", "claim"})
-"""Roles of what only a running move needs."""
+OURS: Mapping[str, str | None] = {labels.ID: None}
 LOOK_S = 61.0
 """How long a claim is looked at: longer than it lives without being renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What only a running move needs on one side: kinds and roles of what is listed, names of what is asked for."""
+
+    cluster: Cluster
+    everywhere: bool
+    kinds: tuple[Kind, ...]
+    roles: frozenset[str]
+    secrets: Callable[[Names], tuple[str, ...]]
+    trace: Mapping[Kind, str]
+    """Kinds that tell where a migration has been, and the label or annotation that names it."""
+    place: Callable[[Migration], tuple[str, VMRef]]
+    """Where a migration is on this side: the cluster's UID and the VM."""
+
+    def sees(self, m: Migration) -> bool:
+        """Tell whether what this migration has on this side was looked at."""
+        uid, ref = self.place(m)
+        return uid == self.cluster.uid() and (self.everywhere or ref.namespace == self.cluster.namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +78,73 @@ class Rules:
     records: int = 100
 
 
-def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, everywhere: tuple[bool, bool]) -> list[Found]:
-    """Find what can go on both sides, by reads alone. `everywhere`: all namespaces of source, of target. May take a minute."""
-    known = {record.migration.id: record for record in records.every(target, everywhere=everywhere[1])}
-    alive = _alive(source, target, clock=clock, everywhere=everywhere)
-    now, found = clock.now(), []
-    sides = [(source, everywhere[0]), (target, everywhere[1])]
-    for cluster, all_spaces in sides if source.uid() != target.uid() or source.namespace != target.namespace else sides[1:]:
-        there = list(_ours(cluster, everywhere=all_spaces))
-        there += list(_secrets(cluster, _places(cluster, there, known.values(), everywhere=all_spaces)))
-        for kind, obj in there:
-            role, owner = labels_of(obj).get(labels.ROLE, ""), labels_of(obj).get(labels.ID, "")
-            if role not in SCAFFOLD or leaving(obj) or owner in alive or not _older(obj, rules.older_than, now):
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What can go, and what was left alone although it looks like a leftover, in words."""
+
+    found: list[Found]
+    spared: list[str]
+
+
+def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, everywhere: tuple[bool, bool]) -> Leftovers:
+    """Find what can go on both sides, by reads alone. `everywhere`: all namespaces of source, of target. May take a minute.
+
+    Whether somebody runs a migration is told by its claim, which lies beside its source. So what the target holds of an unfinished one
+    whose source was not looked at is spared.
+    """
+    here = _Side(
+        source,
+        everywhere[0],
+        (EXPORT, LEASE),
+        frozenset({"export", "token", "claim"}),
+        lambda names: (names.token,),
+        {VM: labels.HALTED_BY},
+        lambda m: (m.source_cluster_uid, m.source),
+    )
+    there = _Side(
+        target,
+        everywhere[1],
+        (EXPORT, CONFIGMAP),
+        frozenset({"proof", "token", "ca", "header"}),
+        lambda names: (names.proof_token, names.header),
+        {VM: labels.ID, DATAVOLUME: labels.ID},
+        lambda m: (m.target_cluster_uid, m.target),
+    )
+    manifests = records.manifests(target, everywhere=there.everywhere)
+    known = {record.migration.id: record for record in records.of_manifests(manifests, target)}
+    unread = {_owner(one) for one in manifests} - set(known)
+    alive = _alive(here, clock=clock)
+    now, found, spared = clock.now(), list[Found](), dict[str, str]()
+    for side in (here, there):
+        listed = list(_ours(side))
+        for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values()))):
+            owner = _owner(obj)
+            if (
+                labels_of(obj).get(labels.ROLE) not in side.roles
+                or leaving(obj)
+                or owner in alive
+                or not _older(obj, rules.older_than, now)
+            ):
                 continue
-            found.append(Found(cluster, kind, obj, _why(known.get(owner))))
-    return [*found, *_old_records(target, known, alive, rules=rules, now=now, everywhere=everywhere[1])]
+            words = _may_run(known.get(owner), here) if side is there and owner not in unread else _UNREAD if owner in unread else ""
+            if words:
+                spared[owner] = f"what {side.cluster.context} holds of migration {owner}: {words}"
+            else:
+                found.append(Found(side.cluster, kind, obj, _why(known.get(owner))))
+    old = _old_records(target, manifests, known, alive, rules=rules, now=now, everywhere=there.everywhere)
+    return Leftovers([*found, *old], list(spared.values()))
+
+
+_UNREAD = "its record cannot be read, so nobody knows whether it is finished"
+
+
+def _may_run(record: Record | None, here: _Side) -> str:
+    """Say why a migration may be running although no claim of it was seen, "" if it does not."""
+    if record is None or record.finished is not None or here.sees(record.migration):
+        return ""
+    source = record.migration.source
+    place = f"{source.context}:{source.namespace}"
+    return f"it is not finished, and its source {source} was not looked at, so it may be running; say --source {place}"
 
 
 def _why(record: Record | None) -> str:
@@ -84,50 +155,49 @@ def _why(record: Record | None) -> str:
     return f"left by migration {record.migration.id}, which nobody runs; it makes this anew when it goes on"
 
 
-def _ours(cluster: Cluster, *, everywhere: bool) -> Iterator[tuple[Kind, Object]]:
-    for kind in (EXPORT, CONFIGMAP, LEASE):
-        if cluster.serves(kind) is not None:
-            yield from ((kind, obj) for obj in cluster.list(kind, labels=OURS, everywhere=everywhere))
+def _owner(obj: Object) -> str:
+    return labels_of(obj).get(labels.ID, "")
 
 
-def _places(cluster: Cluster, there: Sequence[tuple[Kind, Object]], known: Iterable[Record], *, everywhere: bool) -> set[tuple[str, str]]:
+def _ours(side: _Side) -> Iterator[tuple[Kind, Object]]:
+    for kind in side.kinds:
+        if side.cluster.serves(kind) is not None:
+            listed = side.cluster.list(kind, labels=OURS, everywhere=side.everywhere)
+            yield from ((kind, obj) for obj in listed if labels.is_ours(obj))
+
+
+def _places(side: _Side, there: Sequence[tuple[Kind, Object]], known: Iterable[Record]) -> set[tuple[str, str]]:
     """Return (namespace, id) wherever a migration has been: it left an object, holds a VM or disk, or a record names the place."""
-    seen = [(obj, labels_of(obj).get(labels.ID, "")) for _, obj in there]
-    for kind in (VM, DATAVOLUME):
-        if cluster.serves(kind) is not None:
-            for obj in cluster.list(kind, everywhere=everywhere):
-                seen += [(obj, labels_of(obj).get(labels.ID, "")), (obj, annotations_of(obj).get(labels.HALTED_BY, ""))]
+    seen = [(obj, _owner(obj)) for _, obj in there]
+    for kind, mark in side.trace.items():
+        if side.cluster.serves(kind) is not None:
+            listed = side.cluster.list(kind, everywhere=side.everywhere)
+            seen += [(obj, labels_of(obj).get(mark) or annotations_of(obj).get(mark, "")) for obj in listed]
     places = {(str(dig(obj, "metadata", "namespace")), owner) for obj, owner in seen if owner}
-    for m in (record.migration for record in known):
-        refs = ((m.source_cluster_uid, m.source), (m.target_cluster_uid, m.target))
-        places |= {(ref.namespace, m.id) for uid, ref in refs if uid == cluster.uid()}
-    return {(space, owner) for space, owner in places if everywhere or space == cluster.namespace}
+    return places | {(side.place(record.migration)[1].namespace, record.migration.id) for record in known if side.sees(record.migration)}
 
 
-def _secrets(cluster: Cluster, places: set[tuple[str, str]]) -> Iterator[tuple[Kind, Object]]:
+def _secrets(side: _Side, places: set[tuple[str, str]]) -> Iterator[tuple[Kind, Object]]:
     """Ask for the Secrets of migrations where they have been, by the names that their ids give."""
     for space, owner in sorted(places):
-        names = Names.of(owner, "")
-        for name in (names.token, names.proof_token, names.header):
-            secret = cluster.get(SECRET, name, space)
+        for name in side.secrets(Names.of(owner, "")):
+            secret = side.cluster.get(SECRET, name, space)
             if secret is not None and labels.is_ours(secret, owner):
                 yield SECRET, secret
 
 
-def _alive(source: Cluster, target: Cluster, *, clock: Clock, everywhere: tuple[bool, bool]) -> set[str]:
+def _alive(here: _Side, *, clock: Clock) -> set[str]:
     """Return the ids of migrations whose claim may be alive: those that are renewed while we look."""
-    me = this_runner()
-    first: dict[str, tuple[Cluster, Object]] = {}
-    for cluster, all_spaces in ((source, everywhere[0]), (target, everywhere[1])):
-        first |= {uid_of(lease): (cluster, lease) for lease in cluster.list(LEASE, labels=OURS, everywhere=all_spaces)}
-    alive = {labels_of(lease).get(labels.ID, "") for _, lease in first.values() if _holder_lives(lease, me) is True}
-    doubtful = [pair for pair in first.values() if _holder_lives(pair[1], me) is None]
+    me, cluster = this_runner(), here.cluster
+    leases = [lease for kind, lease in _ours(here) if kind == LEASE]
+    alive = {_owner(lease) for lease in leases if _holder_lives(lease, me) is True}
+    doubtful = [lease for lease in leases if _holder_lives(lease, me) is None]
     if doubtful:
         clock.wait(threading.Event(), LOOK_S)
-    for cluster, lease in doubtful:
+    for lease in doubtful:
         again = cluster.get(LEASE, name_of(lease), dig(lease, "metadata", "namespace"))
         if again is not None and dig(again, "spec", "renewTime") != dig(lease, "spec", "renewTime"):
-            alive |= {labels_of(lease).get(labels.ID, ""), labels_of(again).get(labels.ID, "")}
+            alive |= {_owner(lease), _owner(again)}
     return alive
 
 
@@ -141,22 +211,29 @@ def _holder_lives(lease: Object, me: Runner) -> bool | None:
 
 
 def _old_records(
-    target: Cluster, known: Mapping[str, Record], alive: set[str], *, rules: Rules, now: datetime, everywhere: bool
+    target: Cluster,
+    manifests: Iterable[Object],
+    known: Mapping[str, Record],
+    alive: set[str],
+    *,
+    rules: Rules,
+    now: datetime,
+    everywhere: bool,
 ) -> Iterator[Found]:
     """Choose records that are finished, old, beyond the number that is kept, and whose VM or disks are no longer on the target.
 
     Attempts at the same question are numbered without gaps, so a record stays as long as a later attempt's does.
     """
-    manifests = {name_of(one): one for one in target.list(CONFIGMAP, labels={**OURS, labels.ROLE: "record"}, everywhere=everywhere)}
+    by_owner = {_owner(one): one for one in manifests}
     newest = sorted(known.values(), key=lambda record: record.started, reverse=True)
-    in_use = {labels_of(one).get(labels.ID) for kind in (VM, DATAVOLUME) for one in target.list(kind, labels=OURS, everywhere=everywhere)}
+    in_use = {_owner(one) for kind in (VM, DATAVOLUME) for one in target.list(kind, labels=OURS, everywhere=everywhere)}
     kept: set[tuple[str, ...]] = set()
     for place, record in enumerate(newest):
         m = record.migration
         question = (m.source_uid, m.target_cluster_uid, m.target.namespace, m.target.name, m.playbook)
         ended = record.finished
         stays = ended is None or now - ended < rules.record_age or place < rules.records or m.id in in_use | alive
-        manifest = manifests.get(m.names.record)
+        manifest = by_owner.get(m.id)
         if stays or question in kept or manifest is None:
             kept.add(question)
         else:

@@ -6,6 +6,7 @@ It holds only what can no longer be observed (design, sentence 2): who asked for
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from migrate.kube.cluster import Cluster
@@ -36,9 +37,18 @@ def read(target: Cluster, name: str) -> Record | None:
     return _record(found, target)
 
 
+def manifests(target: Cluster, *, everywhere: bool = False) -> list[dict[str, Any]]:
+    """List the ConfigMaps that are records, by our id: who adopts an object writes his own name into managed-by."""
+    return target.list(CONFIGMAP, labels={labels.ID: None, labels.ROLE: "record"}, everywhere=everywhere)
+
+
 def every(target: Cluster, *, everywhere: bool = False) -> list[Record]:
     """List the records of the target namespace (or of all namespaces), the newest first. One that cannot be read is logged and left out."""
-    found = target.list(CONFIGMAP, labels={labels.MANAGED_BY: labels.OWNER, labels.ROLE: "record"}, everywhere=everywhere)
+    return of_manifests(manifests(target, everywhere=everywhere), target)
+
+
+def of_manifests(found: Iterable[dict[str, Any]], target: Cluster) -> list[Record]:
+    """Read records, the newest first. One that cannot be read is logged and left out."""
     readable = []
     for one in found:
         try:

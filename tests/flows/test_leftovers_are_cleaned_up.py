@@ -13,6 +13,7 @@ from migrate.model import labels
 from migrate.model.migration import Names, Start
 from migrate.model.report import Outcome
 from migrate.steps.runner import this_runner
+from migrate.workflow import records
 from migrate.workflow.cleanup import Found, Rules, leftovers
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow
@@ -27,7 +28,7 @@ def found(flow: Flow, rules: Rules = AT_ONCE) -> list[Found]:
     with ExitStack() as stack:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
         mine = flow.events[0].migration
-        every = leftovers(source, target, rules=rules, clock=flow.lab.clock, everywhere=(True, True))
+        every = leftovers(source, target, rules=rules, clock=flow.lab.clock, everywhere=(False, False)).found
         return [one for one in every if mine in (one.object["metadata"]["labels"] or {}).values()]
 
 
@@ -35,7 +36,7 @@ def remove(flow: Flow, rules: Rules = AT_ONCE) -> None:
     with ExitStack() as stack:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
         mine = flow.events[0].migration
-        for one in leftovers(source, target, rules=rules, clock=flow.lab.clock, everywhere=(True, True)):
+        for one in leftovers(source, target, rules=rules, clock=flow.lab.clock, everywhere=(True, True)).found:
             if (one.object["metadata"]["labels"] or {})[labels.ID] == mine:
                 one.remove()
 
@@ -67,6 +68,35 @@ def test_what_a_dead_run_left_is_found_and_removed(begin: Begin) -> None:
     assert found(flow) == []
     assert flow.move().report.outcome is Outcome.MOVED
     assert flow.unequal() == []
+
+
+def test_a_run_whose_source_was_not_looked_at_is_spared(begin: Begin) -> None:
+    """Its claim lies beside its source: named from another source, what the target holds of it stays, and that is said; so does a record
+    that nobody can read."""
+    flow = begin()
+    interrupted(flow, "import-disks", "Importing")
+    mine = flow.events[0].migration
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        for elsewhere in (source.at("default"), target):
+            seen = leftovers(elsewhere, target, rules=AT_ONCE, clock=flow.lab.clock, everywhere=(False, False))
+            assert [one.words for one in seen.found if mine in one.words] == []
+            assert [words for words in seen.spared if mine in words and "--source east:shop" in words]
+        flow.west.merge(CONFIGMAP, Names.of(mine, "").record, {"data": {"record.json": "{}"}})
+        seen = leftovers(source, target, rules=AT_ONCE, clock=flow.lab.clock, everywhere=(False, False))
+        assert [one.words for one in seen.found if mine in one.words] == []
+        assert [words for words in seen.spared if mine in words and "cannot be read" in words]
+
+
+def test_what_somebody_adopted_is_found_all_the_same(begin: Begin) -> None:
+    """managed-by is a label that everybody shares; our id alone tells what is ours, a record included."""
+    flow = begin()
+    interrupted(flow, "import-disks", "Importing")
+    names = Names.of(flow.events[0].migration, "")
+    for cluster, kind, name in ((flow.west, CONFIGMAP, names.ca), (flow.west, CONFIGMAP, names.record), (flow.east, EXPORT, names.export)):
+        cluster.merge(kind, name, {"metadata": {"labels": {labels.MANAGED_BY: "Helm"}}})
+    assert kinds(found(flow)) == ["east Secret", "east VirtualMachineExport", "west ConfigMap", "west Secret"]
+    assert flow.events[0].migration in [record.migration.id for record in records.every(flow.west)]
 
 
 def test_a_token_without_its_export_is_found(begin: Begin) -> None:
