@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,16 +13,14 @@ from migrate.cli.failure import say
 from migrate.cli.naming import named
 from migrate.cli.options import (
     Files,
-    KubeconfigOption,
     Output,
     OutputOption,
     SourceArgument,
-    SourceKubeconfigOption,
+    SourceCaOption,
     TargetArgument,
-    TargetKubeconfigOption,
-    VerboseOption,
+    TargetCaOption,
+    opens_clusters,
     pem_of,
-    set_up_logs,
 )
 from migrate.cli.walk import walk
 from migrate.model.errors import UsageError
@@ -34,17 +31,16 @@ if TYPE_CHECKING:
     from migrate.workflow.run import Ending
 
 
+@opens_clusters
 def verify(
     source: SourceArgument,
     target: TargetArgument,
     verify: Annotated[Verify, typer.Option("--verify", help="How much of every disk is compared: size, sample or full.")] = Verify.FULL,
-    source_ca: Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the source's export host.")] = None,
-    target_ca: Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the target's export host.")] = None,
-    kubeconfig: KubeconfigOption = "",
-    source_kubeconfig: SourceKubeconfigOption = "",
-    target_kubeconfig: TargetKubeconfigOption = "",
+    source_ca: SourceCaOption = None,
+    target_ca: TargetCaOption = None,
     output: OutputOption = Output.TEXT,
-    verbose: VerboseOption = False,
+    *,
+    files: Files,
 ) -> None:
     """Compare the disks of a finished move once more, while the source stands halted and the target was not started."""
     from dataclasses import replace
@@ -52,10 +48,8 @@ def verify(
     from migrate.model.clock import SystemClock
     from migrate.workflow.afterwards import Afterwards
 
-    set_up_logs(verbose)
     if verify is Verify.OFF:
         raise UsageError("--verify off compares nothing", where="migrate verify", now="say size, sample or full")
-    files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
     with ExitStack() as stack:
         found = named(stack, [source, target], files, target="", source="", command="migrate verify")
         options = replace(found.question.options, source_ca=pem_of(source_ca, "--source-ca"), target_ca=pem_of(target_ca, "--target-ca"))
@@ -67,24 +61,21 @@ def verify(
         walk(output, pair, go)
 
 
+@opens_clusters
 def retire(
     source: SourceArgument,
     target: TargetArgument,
     yes: Annotated[
         str, typer.Option("--yes", metavar="NAME", help="The source VM's name, in place of typing it at the question.", show_default=False)
     ] = "",
-    kubeconfig: KubeconfigOption = "",
-    source_kubeconfig: SourceKubeconfigOption = "",
-    target_kubeconfig: TargetKubeconfigOption = "",
     output: OutputOption = Output.TEXT,
-    verbose: VerboseOption = False,
+    *,
+    files: Files,
 ) -> None:
     """Delete the source VM and its disks after a finished move; only if every copy is proven and the source still is what was copied."""
     from migrate.model.clock import SystemClock
     from migrate.workflow.afterwards import Afterwards
 
-    set_up_logs(verbose)
-    files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
     with ExitStack() as stack:
         found = named(stack, [source, target], files, target="", source="", command="migrate retire")
         pair = found.pair

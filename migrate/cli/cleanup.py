@@ -6,42 +6,36 @@ import json
 import re
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from migrate.cli.failure import say
 from migrate.cli.options import (
     Files,
-    KubeconfigOption,
     Output,
     OutputOption,
-    SourceKubeconfigOption,
-    TargetKubeconfigOption,
-    VerboseOption,
-    set_up_logs,
+    open_place,
+    opens_clusters,
 )
 from migrate.model.errors import UsageError
-
-if TYPE_CHECKING:
-    from migrate.kube.cluster import Cluster
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 SCHEMA = "kubevirt-migrate.io/cleanup/v1"
 
 
+@opens_clusters
 def cleanup(
-    source: Annotated[str, typer.Option("--source", metavar="CONTEXT[:NAMESPACE]", help="One side.", show_default=False)],
+    source: Annotated[str, typer.Option("--source", metavar="CONTEXT[:NAMESPACE]", help="The side that VMs left.", show_default=False)],
     target: Annotated[
-        str, typer.Option("--target", metavar="CONTEXT[:NAMESPACE]", help="The other, which holds the records.", show_default=False)
+        str,
+        typer.Option("--target", metavar="CONTEXT[:NAMESPACE]", help="The side they went to; it holds the records.", show_default=False),
     ],
     older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="Spare what is younger: 30m, 12h, 7d, 2w.")] = "7d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, remove nothing.")] = False,
-    kubeconfig: KubeconfigOption = "",
-    source_kubeconfig: SourceKubeconfigOption = "",
-    target_kubeconfig: TargetKubeconfigOption = "",
     output: OutputOption = Output.TEXT,
-    verbose: VerboseOption = False,
+    *,
+    files: Files,
 ) -> None:
     """Remove exports, tokens, CAs, headers and claims that earlier runs left behind; disks and VMs stay.
 
@@ -51,11 +45,10 @@ def cleanup(
     from migrate.model.clock import SystemClock
     from migrate.workflow.cleanup import LOOK_S, Rules, leftovers
 
-    set_up_logs(verbose)
     age = age_of(older_than)
     with ExitStack() as stack:
-        here, all_here = _open(stack, source, source_kubeconfig or kubeconfig)
-        there, all_there = _open(stack, target, target_kubeconfig or kubeconfig)
+        here, all_here = open_place(stack, source, files.source or files.both, option="--source")
+        there, all_there = open_place(stack, target, files.target or files.both, option="--target")
         say(f"looking on both sides; where a claim is held, for {LOOK_S:.0f} s whether it is alive")
         found = leftovers(here, there, rules=Rules(age), clock=SystemClock(), everywhere=(all_here, all_there))
         for one in found.found:
@@ -79,9 +72,3 @@ def age_of(text: str) -> timedelta:
     if found is None:
         raise UsageError(f'"{text}" is no age', where="--older-than", now="give a number and m, h, d or w, as 12h or 7d")
     return timedelta(**{UNITS[found[2]]: int(found[1])})
-
-
-def _open(stack: ExitStack, place: str, file: str) -> tuple[Cluster, bool]:
-    from migrate.cli.status import open_place
-
-    return open_place(stack, place, Files(target=file))

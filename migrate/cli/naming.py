@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from migrate.cli.options import Files, Pair, open_pair
+from migrate.cli.options import Files, Pair, open_pair, open_place
 from migrate.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,12 +44,11 @@ def named(stack: ExitStack, words: Sequence[str], files: Files, *, target: str, 
 
 def _by_id(stack: ExitStack, identity: str, target: str, source: str, files: Files) -> Named:
     """Find the record, and open the source that it names; the cluster must be the very one, whatever the context is called here."""
-    from migrate.cli.status import open_place
     from migrate.kube.session import open_cluster
     from migrate.workflow import records
     from migrate.workflow.ask import Asked, Question
 
-    there, everywhere = open_place(stack, target, files)
+    there, everywhere = open_place(stack, target, files.target or files.both, option="--target")
     record = next((one for one in records.every(there, everywhere=everywhere) if one.migration.id == identity), None)
     if record is None:
         raise UsageError(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,17 +36,11 @@ SourceArgument = Annotated[
 TargetArgument = Annotated[
     str, typer.Argument(metavar="DST", help="Where to: CONTEXT:NAMESPACE/NAME, CONTEXT:NAMESPACE or CONTEXT.", show_default=False)
 ]
-KubeconfigOption = Annotated[
-    str, typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig of both clusters.", show_default="$KUBECONFIG")
+SourceCaOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="CA of the source's export host, where the cluster names none or a wrong one.")
 ]
-SourceKubeconfigOption = Annotated[
-    str, typer.Option("--source-kubeconfig", metavar="FILE", help="Kubeconfig of the source cluster.", show_default=False)
-]
-TargetKubeconfigOption = Annotated[
-    str, typer.Option("--target-kubeconfig", metavar="FILE", help="Kubeconfig of the target cluster.", show_default=False)
-]
+TargetCaOption = Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the target's export host, for the proof.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or json: one event a line, the report last.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log every request and retry to stderr.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,42 @@ class Files:
     both: str = ""
     source: str = ""
     target: str = ""
+
+
+def _shared(
+    *,
+    kubeconfig: Annotated[
+        str, typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig of both clusters.", show_default="$KUBECONFIG")
+    ] = "",
+    source_kubeconfig: Annotated[
+        str, typer.Option("--source-kubeconfig", metavar="FILE", help="Kubeconfig of the source cluster.", show_default=False)
+    ] = "",
+    target_kubeconfig: Annotated[
+        str, typer.Option("--target-kubeconfig", metavar="FILE", help="Kubeconfig of the target cluster.", show_default=False)
+    ] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request and retry to stderr.")] = False,
+) -> Files:
+    set_up_logs(verbose)
+    return Files(kubeconfig, source_kubeconfig, target_kubeconfig)
+
+
+def opens_clusters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all have which open clusters: it takes them as `files`, and logs are set up before it runs.
+
+    What typer reads of a command, its signature and its annotations, is put together from both functions.
+    """
+    own, shared = (inspect.signature(function, eval_str=True).parameters for function in (command, _shared))
+
+    @functools.wraps(command)
+    def whole(**said: object) -> None:
+        files = _shared(**{name: said.pop(name) for name in shared})  # type: ignore[arg-type]
+        command(**said, files=files)
+
+    parameters = [*(parameter for parameter in own.values() if parameter.name != "files"), *shared.values()]
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    whole.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return whole
 
 
 def open_pair(stack: ExitStack, source: str, target: str, files: Files) -> Pair:
@@ -99,6 +132,31 @@ def open_pair(stack: ExitStack, source: str, target: str, files: Files) -> Pair:
         stack.callback(cluster.close)
         opened.append(cluster)
     return Pair(ref, aim, opened[0], opened[1])
+
+
+def open_place(stack: ExitStack, place: str, file: str, *, option: str) -> tuple[Cluster, bool]:
+    """Open the cluster of CONTEXT[:NAMESPACE] ("" = the current context); True when no namespace was named, so that all are meant.
+
+    Raises UsageError where all are meant and we may not look into all.
+    """
+    from migrate.kube.config import known_contexts
+    from migrate.kube.kinds import CONFIGMAP, LEASE
+    from migrate.kube.session import open_cluster
+    from migrate.model.refs import parse_place
+
+    contexts, current = known_contexts(file or None)
+    ref = parse_place(place or current, contexts=contexts)
+    cluster = open_cluster(ref.context, kubeconfig=file or None, namespace=ref.namespace)
+    stack.callback(cluster.close)
+    kind = LEASE if option == "--source" else CONFIGMAP
+    if ref.namespace is None and not cluster.can("list", kind, ""):
+        raise UsageError(
+            "we may not look into all namespaces",
+            where=f"context {ref.context}",
+            why=f"list {kind.plural} is not allowed in all of them",
+            now=f"name the one to look into: {option} {ref.context}:{cluster.namespace}",
+        )
+    return cluster, ref.namespace is None
 
 
 def pem_of(path: Path | None, option: str) -> str:

@@ -10,13 +10,11 @@ import typer
 
 from migrate.cli.options import (
     Files,
-    KubeconfigOption,
     Output,
     OutputOption,
-    SourceKubeconfigOption,
-    TargetKubeconfigOption,
     open_pair,
-    set_up_logs,
+    open_place,
+    opens_clusters,
 )
 from migrate.model.errors import MigrateError, UsageError
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from migrate.model.report import Report
 
 
+@opens_clusters
 def status(
     what: Annotated[
         list[str] | None, typer.Argument(metavar="[SRC DST | ID]", help="One migration; without it, all of the target.")
@@ -33,14 +32,11 @@ def status(
     target: Annotated[
         str, typer.Option(metavar="CONTEXT[:NAMESPACE]", help="Where to look for records.", show_default="the current context")
     ] = "",
-    kubeconfig: KubeconfigOption = "",
-    source_kubeconfig: SourceKubeconfigOption = "",
-    target_kubeconfig: TargetKubeconfigOption = "",
     output: OutputOption = Output.TEXT,
+    *,
+    files: Files,
 ) -> None:
     """Show one migration, or list those whose records stand in a target cluster."""
-    set_up_logs(False)
-    files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
     words = what or []
     with ExitStack() as stack:
         if len(words) == 2 and not target:
@@ -48,7 +44,7 @@ def status(
             return
         if len(words) > 1:
             raise UsageError("name one migration: SRC DST, or an ID with --target", where="migrate status", now="see migrate status --help")
-        cluster, everywhere = open_place(stack, target, files)
+        cluster, everywhere = open_place(stack, target, files.target or files.both, option="--target")
         _from_records(stack, cluster, words, files, everywhere=everywhere, output=output)
 
 
@@ -63,20 +59,6 @@ def _asked(stack: ExitStack, source: str, target: str, files: Files) -> Report:
             "there is no such migration", where=f"{pair.source} → {pair.target}", now=f"begin it: migrate vm {pair.source} {pair.target}"
         )
     return standing(asked.record, pair.source_cluster, pair.target_cluster)
-
-
-def open_place(stack: ExitStack, target: str, files: Files) -> tuple[Cluster, bool]:
-    """Open the cluster of CONTEXT[:NAMESPACE] ("" = the current context); True when no namespace was named, so that all are meant."""
-    from migrate.kube.config import known_contexts
-    from migrate.kube.session import open_cluster
-    from migrate.model.refs import parse_place
-
-    path = files.target or files.both or None
-    contexts, current = known_contexts(path)
-    place = parse_place(target or current, contexts=contexts)
-    cluster = open_cluster(place.context, kubeconfig=path, namespace=place.namespace)
-    stack.callback(cluster.close)
-    return cluster, place.namespace is None
 
 
 def _from_records(stack: ExitStack, cluster: Cluster, words: list[str], files: Files, *, everywhere: bool, output: Output) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,17 +11,15 @@ import typer
 from migrate.cli.naming import named
 from migrate.cli.options import (
     Files,
-    KubeconfigOption,
     Output,
     OutputOption,
     SourceArgument,
-    SourceKubeconfigOption,
+    SourceCaOption,
     TargetArgument,
-    TargetKubeconfigOption,
-    VerboseOption,
+    TargetCaOption,
     open_pair,
+    opens_clusters,
     pem_of,
-    set_up_logs,
 )
 from migrate.cli.walk import walk
 from migrate.model.migration import Format, OnFailure, Start, Verify
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     from migrate.workflow.run import Ending
 
 
+@opens_clusters
 def move(
     source: SourceArgument,
     target: TargetArgument,
@@ -46,20 +44,16 @@ def move(
     allow_managed: Annotated[
         bool, typer.Option("--allow-managed", help="Stop a VM even if Argo CD, Flux or Helm will want it running again.")
     ] = False,
-    source_ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="CA of the source's export host, where the cluster names none or a wrong one.")
-    ] = None,
-    target_ca: Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the target's export host, for the proof.")] = None,
+    source_ca: SourceCaOption = None,
+    target_ca: TargetCaOption = None,
     on_failure: Annotated[
         OnFailure, typer.Option(help="When a step fails before the start: leave all as it is, or undo.")
     ] = OnFailure.LEAVE,
     again: Annotated[bool, typer.Option("--again", help="Ask anew after a finished or undone run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would be written, write nothing.")] = False,
-    kubeconfig: KubeconfigOption = "",
-    source_kubeconfig: SourceKubeconfigOption = "",
-    target_kubeconfig: TargetKubeconfigOption = "",
     output: OutputOption = Output.TEXT,
-    verbose: VerboseOption = False,
+    *,
+    files: Files,
 ) -> None:
     """Move a VM to another cluster: stop it, pull its disks, prove them equal, start it there.
 
@@ -71,7 +65,6 @@ def move(
     from migrate.workflow.ask import Question
     from migrate.workflow.run import Run
 
-    set_up_logs(verbose)
     options = Options(
         start=start,
         verify=verify or (Verify.FULL if format is Format.GZIP else Verify.SAMPLE),
@@ -84,7 +77,6 @@ def move(
         target_ca=pem_of(target_ca, "--target-ca"),
         on_failure=on_failure,
     )
-    files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
     with ExitStack() as stack:
         pair = open_pair(stack, source, target, files)
         question = Question(pair.source, pair.target, options, again=again)
@@ -96,6 +88,7 @@ def move(
         walk(output, pair, go)
 
 
+@opens_clusters
 def undo(
     what: Annotated[list[str], typer.Argument(metavar="SRC DST | ID", help="The move, as it was asked for, or its id with --target.")],
     target: Annotated[
@@ -107,11 +100,9 @@ def undo(
     even_if_started: Annotated[
         bool, typer.Option("--even-if-started", help="Go back even if the target was started: what its guest wrote since is lost.")
     ] = False,
-    kubeconfig: KubeconfigOption = "",
-    source_kubeconfig: SourceKubeconfigOption = "",
-    target_kubeconfig: TargetKubeconfigOption = "",
     output: OutputOption = Output.TEXT,
-    verbose: VerboseOption = False,
+    *,
+    files: Files,
 ) -> None:
     """Take an unfinished move back: remove our disks and objects, give the source its run strategy again.
 
@@ -120,8 +111,6 @@ def undo(
     from migrate.model.clock import SystemClock
     from migrate.workflow.run import Run
 
-    set_up_logs(verbose)
-    files = Files(kubeconfig, source_kubeconfig, target_kubeconfig)
     with ExitStack() as stack:
         found = named(stack, what, files, target=target, source=source, command="migrate undo")
         pair = found.pair

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack
 
 from migrate.kube.errors import refused
 from migrate.kube.kinds import Kind, known_kind, split_api_version
@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from migrate.kube.bell import Bell
 
 Manifest = dict[str, Any]
+
+
+class Write(TypedDict):
+    """How a write is sent; `action` is the verb that errors and the log name."""
+
+    action: str
+    query: dict[str, str]
+    body: object
+    content: str
+    subresource: NotRequired[str]
+
+
+class Deletion(TypedDict):
+    """On what conditions and how an object is deleted."""
+
+    conditions: Mapping[str, str]
+    propagation: str
+    grace_s: int | None
 
 
 class Cluster(Reader):
@@ -165,45 +183,32 @@ class Cluster(Reader):
             return live
         return {"apiVersion": path.api_version, "kind": kind.kind} | self._object(answer)
 
-    def _write(
-        self,
-        kind: Kind,
-        method: str,
-        name: str,
-        namespace: str | None,
-        *,
-        action: str,
-        query: dict[str, str],
-        body: object,
-        content: str,
-        subresource: str = "",
-    ) -> Manifest:
+    def _write(self, kind: Kind, method: str, name: str, namespace: str | None, **how: Unpack[Write]) -> Manifest:
         space = namespace or self.namespace
-        action = f"{action} {describe(kind, name, space)}"
+        action = f"{how['action']} {describe(kind, name, space)}"
         answer, path = self._ask(
-            kind, method, name, space, action=action, query=query, body=body, content_type=f"application/{content}", subresource=subresource
+            kind,
+            method,
+            name,
+            space,
+            action=action,
+            query=how["query"],
+            body=how["body"],
+            content_type=f"application/{how['content']}",
+            subresource=how.get("subresource", ""),
         )
         if answer.status == 404:
             raise refused(answer, action=action, context=self.context)
         return {"apiVersion": path.api_version, "kind": kind.kind} | self._object(answer)
 
-    def _delete(
-        self,
-        kind: Kind,
-        name: str,
-        namespace: str | None,
-        *,
-        conditions: Mapping[str, str],
-        propagation: str,
-        grace_s: int | None,
-    ) -> None:
+    def _delete(self, kind: Kind, name: str, namespace: str | None, **how: Unpack[Deletion]) -> None:
         if not name:
             raise ValueError(f"a {kind} without a name was to be deleted")
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if conditions:
-            options["preconditions"] = dict(conditions)
-        if grace_s is not None:
-            options["gracePeriodSeconds"] = grace_s
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": how["propagation"]}
+        if how["conditions"]:
+            options["preconditions"] = dict(how["conditions"])
+        if how["grace_s"] is not None:
+            options["gracePeriodSeconds"] = how["grace_s"]
         if self._always_dry:
             options["dryRun"] = ["All"]
         space = namespace or self.namespace

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
-from migrate.kube.cluster import Cluster, Manifest
+from migrate.kube.cluster import Cluster, Deletion, Manifest, Write
 from migrate.kube.kinds import NAMESPACE, Kind, split_api_version
 from migrate.model.errors import Refused
 
@@ -51,44 +50,21 @@ class ReadOnly(Cluster):
         except Refused as refusal:
             return self._only_noted(refusal, kind, name, space, body)
 
-    def _write(
-        self,
-        kind: Kind,
-        method: str,
-        name: str,
-        namespace: str | None,
-        *,
-        action: str,
-        query: dict[str, str],
-        body: object,
-        content: str,
-        subresource: str = "",
-    ) -> Manifest:
-        space = namespace or self.namespace
+    def _write(self, kind: Kind, method: str, name: str, namespace: str | None, **how: Unpack[Write]) -> Manifest:
+        space, body = namespace or self.namespace, how["body"]
         whole = body if isinstance(body, dict) and "kind" in body else _about(kind, name, space) | {"patch": body}
-        self.noted.append(Noted(" ".join(filter(None, [action, subresource])), whole))
+        self.noted.append(Noted(" ".join(filter(None, [how["action"], how.get("subresource", "")])), whole))
         if kind.group in _WITHOUT_DRY_RUN:
             return whole
         try:
-            return super()._write(
-                kind, method, name, space, action=action, query=query, body=body, content=content, subresource=subresource
-            )
+            return super()._write(kind, method, name, space, **how)
         except Refused as refusal:
             return self._only_noted(refusal, kind, name, space, whole)
 
-    def _delete(
-        self,
-        kind: Kind,
-        name: str,
-        namespace: str | None,
-        *,
-        conditions: Mapping[str, str],
-        propagation: str,
-        grace_s: int | None,
-    ) -> None:
+    def _delete(self, kind: Kind, name: str, namespace: str | None, **how: Unpack[Deletion]) -> None:
         self.noted.append(Noted("delete", _about(kind, name, namespace or self.namespace)))
         if kind.group not in _WITHOUT_DRY_RUN:
-            super()._delete(kind, name, namespace, conditions=conditions, propagation=propagation, grace_s=grace_s)
+            super()._delete(kind, name, namespace, **how)
 
     def _only_noted(self, refusal: Refused, kind: Kind, name: str, namespace: str, manifest: Manifest) -> Manifest:
         """Return the manifest if the refusal only says that an earlier write was not sent; else raise it."""
