@@ -20,6 +20,7 @@ from migrate.lab.up import Lab
 from tests.pair import Pair
 
 EMBEDDED_ONLY = Path(__file__).parent / "kubernetes" / "embedded-only.txt"
+LAST = "test_rights_granted_are_rights_used.py"
 KUBE_SPEED = 4.0
 """How many times faster lab time runs on the real API server, where it cannot jump."""
 
@@ -58,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         case _:
             return
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = sorted((item for item in items if item not in left_out), key=lambda item: item.path.name == LAST)
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +77,13 @@ def make_lab(request: pytest.FixtureRequest) -> MakeLab:
                 return Lab(directory, **wishes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_lab(tmp_path_factory: pytest.TempPathFactory, make_lab: MakeLab) -> Iterator[Lab]:
+    """Two clusters of different releases without seeds, for all flows of a session: names are per test, so nothing meets."""
+    with make_lab(tmp_path_factory.mktemp("lab"), seed="none", releases={"east": "v1.6", "west": "v1.9"}) as shared:
+        yield shared
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from migrate.lab.up import Lab
-from tests.conftest import MakeLab
 from tests.flows.flow import Flow
 from tests.machines import disk, machine
 
@@ -19,10 +18,8 @@ Begin = Callable[..., Flow]
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, make_lab: MakeLab) -> Iterator[Lab]:
-    """Two clusters without seeds for this whole folder: names are per test, so nothing meets."""
-    with make_lab(tmp_path_factory.mktemp("lab"), seed="none", releases={"east": "v1.6", "west": "v1.9"}) as shared:
-        yield shared
+def lab(shared_lab: Lab) -> Lab:
+    return shared_lab
 
 
 @pytest.fixture

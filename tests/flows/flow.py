@@ -18,6 +18,7 @@ from migrate.model.refs import VMRef
 from migrate.model.report import Event
 from migrate.workflow.ask import Question
 from migrate.workflow.run import Ending, Run
+from tests.accounts import Accounts, accounts_of
 from tests.pair import home
 
 Meddle = Callable[[], object]
@@ -35,9 +36,20 @@ def secrets(cluster: Cluster) -> list[dict[str, Any]]:
 class Flow:
     """One question about one VM of a lab. Every verb is a run of its own, as a command would be."""
 
-    def __init__(self, lab: Lab, name: str, *, namespace: str = "", to: str = "", to_name: str = "", **options: Any) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        name: str,
+        *,
+        namespace: str = "",
+        to: str = "",
+        to_name: str = "",
+        accounts: Accounts | None = None,
+        **options: Any,
+    ) -> None:
+        """On the real API server our code runs under the accounts that `migrate rbac` prints, elsewhere if `accounts` are given."""
         self.lab, self.name = lab, name
-        self.kubeconfig = str(lab.kubeconfig) if lab.kubeconfig else None
+        self.accounts = accounts or accounts_of(lab)
         self.options = options
         namespace = namespace or home(lab)
         self.source = VMRef(lab.east.name, namespace, name)
@@ -77,8 +89,14 @@ class Flow:
             ending: Ending = getattr(run, verb)(**(wishes or {}))
         return ending
 
-    def _open(self, stack: ExitStack, ref: VMRef) -> Cluster:
-        cluster = open_cluster(ref.context, kubeconfig=self.kubeconfig, namespace=ref.namespace, clock=self.lab.clock)
+    def kubeconfig(self, purpose: str = "move") -> str | None:
+        """Return the file that a command of ours is given; None = the user's own."""
+        if self.accounts is not None:
+            return str(self.accounts.kubeconfig(self.source.namespace, self.target.namespace, purpose))
+        return str(self.lab.kubeconfig) if self.lab.kubeconfig else None
+
+    def _open(self, stack: ExitStack, ref: VMRef, purpose: str = "move") -> Cluster:
+        cluster = open_cluster(ref.context, kubeconfig=self.kubeconfig(purpose), namespace=ref.namespace, clock=self.lab.clock)
         stack.callback(cluster.close)
         return cluster
 

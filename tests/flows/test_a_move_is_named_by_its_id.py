@@ -26,13 +26,13 @@ def test_undo_by_id(begin: Begin) -> None:
 
     flow.when("create-target", "", interrupt)
     identity = flow.move().report.migration
-    files = Files(both=str(flow.lab.kubeconfig))
+    files = Files(both=flow.kubeconfig())
     with ExitStack() as stack:
         with pytest.raises(UsageError, match="another cluster"):
-            named(stack, [identity], files, target="west", source="west", command="migrate undo")
+            named(stack, [identity], files, target="west:shop", source="west", command="migrate undo")
         with pytest.raises(UsageError, match="no record"):
             named(stack, ["nonesuch"], files, target="west:shop", source="", command="migrate undo")
-        found = named(stack, [identity], files, target="west", source="", command="migrate undo")
+        found = named(stack, [identity], files, target="west:shop", source="", command="migrate undo")
         assert (found.pair.source, found.pair.target) == (flow.source, flow.target)
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
         run = Run(found.question, source=source, target=target, clock=flow.lab.clock, show=flow._show)

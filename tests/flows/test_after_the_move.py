@@ -26,9 +26,9 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def opened(flow: Flow) -> Iterator[Afterwards]:
+def opened(flow: Flow, purpose: str = "move") -> Iterator[Afterwards]:
     with ExitStack() as stack:
-        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        source, target = (flow._open(stack, ref, purpose) for ref in (flow.source, flow.target))
         yield Afterwards(Question(flow.source, flow.target), source=source, target=target, clock=flow.lab.clock)
 
 
@@ -38,7 +38,7 @@ def prove(flow: Flow, depth: Verify = Verify.FULL) -> Ending:
 
 
 def retire(flow: Flow) -> Ending:
-    with opened(flow) as afterwards:
+    with opened(flow, "retire") as afterwards:
         return afterwards.retire(flow._show)
 
 
@@ -197,7 +197,7 @@ def test_a_retirement_that_was_cut_short_goes_on(begin: Begin) -> None:
     """Killed when the VM was gone and its disks were not: the next run finds the disks by their mark. A disk without it is left."""
     flow = begin(disks=("root", "data"), start=Start.NEVER)
     flow.move()
-    with opened(flow) as afterwards:
+    with opened(flow, "retire") as afterwards:
         RetireSource().act(afterwards._crossing(afterwards.migration))
     flow.until(lambda: flow.vm() is None)
     stray = f"{flow.name}-data"

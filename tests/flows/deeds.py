@@ -1,0 +1,236 @@
+"""Everything that our commands do on a cluster, done under the accounts that `migrate rbac` prints: one deed for each group of rights.
+
+Run on the embedded API server by test_the_printed_roles_suffice.py, on the real one by tests/kubernetes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from typer.testing import CliRunner
+
+from migrate.cli.app import app
+from migrate.kube.kinds import DATAVOLUME, INGRESS, LEASE, PVC, ROUTE, VM
+from migrate.lab.up import Lab
+from migrate.model import labels
+from migrate.model.migration import Names, Start, Verify
+from migrate.model.report import Outcome
+from migrate.workflow.afterwards import Afterwards
+from migrate.workflow.ask import Question
+from migrate.workflow.cleanup import Rules, leftovers
+from tests.accounts import Accounts, accounts_of
+from tests.flows.flow import Flow
+from tests.machines import disk, machine
+
+NAMESPACE = "rights"
+_numbers = count(1)
+
+
+class Stage:
+    """A namespace on both sides with both accounts, and the machines that deeds plant there."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.accounts = accounts_of(lab) or Accounts(lab)
+        self.flows: list[Flow] = []
+        for cluster in lab.clusters.values():
+            cluster.runtime.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+
+    def plant(
+        self,
+        *,
+        strategy: str = "Halted",
+        grace_s: int | None = None,
+        alter: Callable[[dict[str, Any]], None] = lambda _: None,
+        **wishes: Any,
+    ) -> Flow:
+        """Plant a VM with one disk and ask to move it. `alter` changes its spec before."""
+        name = f"deed{next(_numbers)}"
+        vm = machine(name, [f"{name}-root"], namespace=NAMESPACE, strategy=strategy, grace_s=grace_s)
+        alter(vm["spec"])
+        self.lab.plant([disk(f"{name}-root", namespace=NAMESPACE), vm])
+        self.flows.append(Flow(self.lab, name, namespace=NAMESPACE, accounts=self.accounts, **wishes))
+        return self.flows[-1]
+
+    def clear(self) -> None:
+        """Take away what a deed planted."""
+        for flow in self.flows:
+            flow.remove()
+            flow.close()
+        self.flows.clear()
+        for cluster in self.lab.clusters.values():
+            cluster.trouble.clear()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def ask_to_start(flow: Flow) -> None:
+    """Start a VM as an administrator would, and wait until it runs."""
+    flow.east.call("PUT", f"/apis/subresources.kubevirt.io/v1/namespaces/{NAMESPACE}/virtualmachines/{flow.name}/start", {})
+    flow.until(flow.runs, what=f"{flow.name} runs")
+
+
+@contextmanager
+def afterwards(flow: Flow, purpose: str) -> Iterator[Afterwards]:
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref, purpose) for ref in (flow.source, flow.target))
+        yield Afterwards(Question(flow.source, flow.target), source=source, target=target, clock=flow.lab.clock)
+
+
+@contextmanager
+def no_way_in(lab: Lab) -> Iterator[None]:
+    """Take away what leads to the export proxy of `west` from outside, for a while."""
+    west = lab.west.client("lab/user").at("kubevirt")
+    taken = [(kind, one) for kind in (INGRESS, ROUTE) if west.serves(kind) is not None for one in west.list(kind)]
+    for kind, one in taken:
+        west.delete(kind, one["metadata"]["name"])
+    try:
+        yield
+    finally:
+        for _, one in taken:
+            metadata = {key: one["metadata"].get(key) or {} for key in ("labels", "annotations")}
+            status = {"status": one["status"]} if one["kind"] == ROUTE.kind else {}
+            west.create(
+                {key: one[key] for key in ("apiVersion", "kind", "spec")}
+                | {"metadata": {**metadata, "name": one["metadata"]["name"], "namespace": "kubevirt"}}
+                | status
+            )
+        west.close()
+
+
+def a_running_vm_is_moved(stage: Stage) -> None:
+    """Moved, started as it ran; a dry run before, the same command and its status after."""
+    flow = stage.plant(strategy="Always")
+    flow.until(flow.runs)
+    assert flow.plan().report.outcome is Outcome.PLANNED
+    ending = flow.move()
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
+    assert flow.runs("west")
+    assert flow.move().report.outcome is Outcome.NOTHING_LEFT
+    command = ["status", "--target", f"west:{NAMESPACE}", "--kubeconfig", flow.kubeconfig(), "-o", "json"]
+    said = CliRunner().invoke(app, command)
+    assert ending.report.migration in [row["id"] for row in json.loads(said.stdout)["migrations"]]
+
+
+def a_vm_that_is_started_by_request_is_moved(stage: Stage) -> None:
+    """Manual: a start request on the target. Without grace, a stop request on the source goes before the halt."""
+    flow = stage.plant(strategy="Manual", grace_s=0)
+    ask_to_start(flow)
+    assert flow.move().report.outcome is Outcome.MOVED
+    assert flow.runs("west")
+
+
+def a_move_is_taken_back(stage: Stage) -> None:
+    """An undo after the target VM was made: all that we made goes, and the source is started by request."""
+    flow = stage.plant(strategy="Manual")
+    ask_to_start(flow)
+    flow.when("verify-disks", "Comparing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    flow.until(flow.runs, what="the source runs again")
+    assert flow.vm("west") is None
+
+
+def an_evicted_importer_is_replaced(stage: Stage) -> None:
+    """A dead importer pod is deleted, so that CDI makes another."""
+    flow = stage.plant()
+    flow.lab.west.trouble.set("importer", "delay", seconds=30, times=1)
+    for reason in ("Importing", "ImportingBlind"):
+        flow.when("import-disks", reason, lambda: flow.lab.west.trouble.set("node", "evict", app="importer", times=1))
+    assert flow.move(start=Start.NEVER).report.outcome is Outcome.MOVED
+
+
+def a_claim_that_was_let_go_is_taken(stage: Stage) -> None:
+    """A Lease that is there is written anew."""
+    flow = stage.plant()
+    names = Names.of("another", flow.vm()["metadata"]["uid"])  # type: ignore[index]
+    metadata = {"name": names.claim, "namespace": NAMESPACE, "labels": labels.ours("another", "claim")}
+    flow.east.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {"holderIdentity": ""}})
+    assert flow.move().report.outcome is Outcome.MOVED
+    assert flow.east.get(LEASE, names.claim) is None
+
+
+def references_are_looked_for(stage: Stage) -> None:
+    """Everything that a VM may refer to is looked at on the target; what is missing is said, and nothing is refused to us."""
+    for scope in ("", "Cluster"):
+
+        def refer(spec: dict[str, Any], scope: str = scope) -> None:
+            spec["instancetype"] = {"kind": f"VirtualMachine{scope}Instancetype", "name": "small"}
+            spec["preference"] = {"kind": f"VirtualMachine{scope}Preference", "name": "linux"}
+            guest = spec["template"]["spec"]
+            guest["priorityClassName"] = "high"
+            guest["networks"].append({"name": "second", "multus": {"networkName": "wire"}})
+            guest["domain"]["devices"]["interfaces"].append({"name": "second", "bridge": {}})
+            guest["volumes"].append({"name": "account", "serviceAccount": {"serviceAccountName": "robot"}})
+            guest["domain"]["devices"]["disks"].append({"name": "account", "disk": {"bus": "virtio"}})
+
+        flow = stage.plant(alter=refer)
+        said = str(flow.plan().report.problems)
+        for word in (f"VirtualMachine{scope}Instancetype small", "linux", "high", "wire", "robot"):
+            assert word in said
+
+
+def the_proof_goes_through_the_api_server(stage: Stage) -> None:
+    """No link from outside on the target: the exporter pod is reached by a port-forward."""
+    flow = stage.plant(verify=Verify.SIZE)
+    with no_way_in(flow.lab):
+        ending = flow.move()
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
+    assert [proof.coverage for proof in ending.report.disks] == ["size"]
+
+
+def leftovers_are_removed(stage: Stage) -> None:
+    """What an interrupted import left on both sides is found and removed, and the move is undone by its id's record."""
+    flow = stage.plant()
+    flow.when("import-disks", "", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        found = leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.lab.clock, everywhere=(False, False)).found
+        assert found
+        for one in found:
+            one.remove()
+    assert flow.undo().report.outcome is Outcome.UNDONE
+
+
+def a_finished_move_is_proven_and_retired(stage: Stage) -> None:
+    """`verify` under the everyday account, `retire` under the one that may delete: a disk of a DataVolume, and one that is a bare claim."""
+
+    def bare(spec: dict[str, Any]) -> None:
+        name = spec["template"]["spec"]["volumes"][0]["dataVolume"]["name"]
+        spec["template"]["spec"]["volumes"].append({"name": "bare", "persistentVolumeClaim": {"claimName": f"{name}-bare"}})
+        spec["template"]["spec"]["domain"]["devices"]["disks"].append({"name": "bare", "disk": {"bus": "virtio"}})
+        stage.lab.plant([disk(f"{name}-bare", namespace=NAMESPACE)])
+        east = stage.lab.east.client("lab/user").at(NAMESPACE)
+        east.delete(DATAVOLUME, f"{name}-bare", propagation="Orphan")
+        stage.lab.until(lambda: east.get(DATAVOLUME, f"{name}-bare") is None)
+        east.close()
+
+    flow = stage.plant(alter=bare, verify=Verify.SIZE)
+    assert flow.move().report.outcome is Outcome.MOVED
+    with afterwards(flow, "move") as proving:
+        assert proving.prove(Verify.SAMPLE, flow._show).report.outcome is Outcome.PROVEN
+    with afterwards(flow, "retire") as retiring:
+        assert "to be deleted" in retiring.to_retire()
+        assert retiring.retire(flow._show).report.outcome is Outcome.RETIRED
+    assert [flow.east.get(VM, flow.name), *(flow.east.get(PVC, f"{flow.name}-{word}") for word in ("root", "root-bare"))] == [None] * 3
+
+
+DEEDS = (
+    a_running_vm_is_moved,
+    a_vm_that_is_started_by_request_is_moved,
+    a_move_is_taken_back,
+    an_evicted_importer_is_replaced,
+    a_claim_that_was_let_go_is_taken,
+    references_are_looked_for,
+    the_proof_goes_through_the_api_server,
+    leftovers_are_removed,
+    a_finished_move_is_proven_and_retired,
+)
