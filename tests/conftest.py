@@ -19,6 +19,8 @@ from migrate.lab.places import LabError
 from migrate.lab.up import Lab
 from tests.pair import Pair
 
+pytest.register_assert_rewrite("tests.flows.deeds")
+
 EMBEDDED_ONLY = Path(__file__).parent / "kubernetes" / "embedded-only.txt"
 LAST = "test_rights_granted_are_rights_used.py"
 KUBE_SPEED = 4.0

@@ -53,7 +53,8 @@ class KubeletServer:
                 return self._logs(node, exchange, (namespace, pod, container))
             case ["portForward", namespace, pod, *_]:
                 try:
-                    return portforward.accept(exchange, lambda port: node.dial(namespace, pod, port), pod=f"{pod}_{namespace}")
+                    named = f"{pod}_{namespace}"
+                    return portforward.accept(exchange, lambda port: node.dial(namespace, pod, port), pod=named, parameter="port")
                 except ApiError as error:
                     exchange.reply(error.code, error.message)
             case _:

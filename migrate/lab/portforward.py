@@ -30,14 +30,17 @@ PARTING_S = 5.0
 """Real seconds for the last bytes to be taken."""
 
 
-def accept(exchange: Exchange, dial: Dialler, *, pod: str) -> Callable[[], None]:
-    """Negotiate a port-forward; return the function that carries it out. Raises a 400 ApiError for what is none."""
-    codec, headers = _negotiated(exchange.request)
+def accept(exchange: Exchange, dial: Dialler, *, pod: str, parameter: str = "ports") -> Callable[[], None]:
+    """Negotiate a port-forward; return the function that carries it out. Raises a 400 ApiError for what is none.
+
+    `parameter` names the ports in the query: clients say `ports` to an API server, which says `port` to a kubelet.
+    """
+    codec, headers = _negotiated(exchange.request, parameter)
     pipe = exchange.upgrade(headers)
     return lambda: Carrier(pipe, codec, dial, pod=pod).run()
 
 
-def _negotiated(request: Request) -> tuple[Codec, tuple[tuple[str, str], ...]]:
+def _negotiated(request: Request, parameter: str) -> tuple[Codec, tuple[tuple[str, str], ...]]:
     upgrade = request.header("upgrade")
     if upgrade.lower() == _SPDY.lower():
         offered = [word.strip() for value in request.headers.get("x-stream-protocol-version", ()) for word in value.split(",")]
@@ -53,7 +56,7 @@ def _negotiated(request: Request) -> tuple[Codec, tuple[tuple[str, str], ...]]:
     if _TUNNEL in offered:
         chosen, codec = _TUNNEL, TunnelCodec()
     elif _CHANNELS in offered or not offered:
-        chosen, codec = _CHANNELS if offered else "", ChannelCodec(_ports(request))
+        chosen, codec = _CHANNELS if offered else "", ChannelCodec(_ports(request, parameter))
     else:
         raise bad_request(f"unable to negotiate protocol: client supports {offered}, server accepts [{_TUNNEL} {_CHANNELS}]")
     digest = base64.b64encode(hashlib.sha1(f"{key}{_WEBSOCKET_GUID}".encode()).digest()).decode()
@@ -63,10 +66,10 @@ def _negotiated(request: Request) -> tuple[Codec, tuple[tuple[str, str], ...]]:
     return codec, tuple(headers)
 
 
-def _ports(request: Request) -> list[int]:
-    texts = [text for value in request.query.get("ports", ()) for text in value.split(",")]
+def _ports(request: Request, parameter: str) -> list[int]:
+    texts = [text for value in request.query.get(parameter, ()) for text in value.split(",")]
     if not texts:
-        raise bad_request('query parameter "ports" is required')
+        raise bad_request('query parameter "port" is required')
     for text in texts:
         if not text.isdecimal() or not 0 < int(text) < 65536:
             raise bad_request(f'unable to parse "{text}" as a port')
