@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from migrate.kube.cluster import Cluster
@@ -10,7 +10,7 @@ from migrate.kube.kinds import DATAVOLUME, POD, PVC, VM, VMI, Kind
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
-from migrate.model.observation import Observation, blocked, done, waiting
+from migrate.model.observation import Observation, State, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation, instance_alive, launcher_pods, set_by, strategy_of
@@ -50,6 +50,18 @@ def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
     now = f"stop the source at once (virtctl stop {x.migration.source.name}); the target goes on with what its guest wrote since its start"
     what = f"{x.migration.source} was started or changed while {x.migration.target} runs since {at}: both may be running now"
     return seen.but(problems=tuple(Problem(what, problem.where, problem.why, now) for problem in seen.problems))
+
+
+def judged(cluster: Cluster, name: str, judge: Callable[[], Observation]) -> Object | None:
+    """Return a VM that is about to be changed, as it is after it was judged once more; None if nothing is needed, or it changed meanwhile.
+
+    Status does not count: KubeVirt writes it all the time, and a patch that tests the version from before the judging would rarely pass.
+    """
+    before, seen, after = cluster.get(VM, name), judge(), cluster.get(VM, name)
+    if before is None or after is None or seen.state is not State.NEEDED:
+        return None
+    same = all(dig(before, "metadata", key) == dig(after, "metadata", key) for key in ("uid", "generation", "labels", "annotations"))
+    return after if same else None
 
 
 def released(x: Crossing, vm: Object | None) -> bool:

@@ -52,10 +52,8 @@ class StartTarget:
         return not_yet or needed("NotStarted", f"run strategy {strategy_of(vm)}, to be {going.run_strategy}")
 
     def act(self, x: Crossing) -> None:
-        if self.observe(x).state is not State.NEEDED:
-            return
         name = x.migration.target.name
-        vm, source = x.target.get(VM, name), x.source.get(VM, x.migration.source.name)
+        vm, source = looks.judged(x.target, name, lambda: self.observe(x)), x.source.get(VM, x.migration.source.name)
         was = written_was(source) if source is not None else None
         if vm is None or was is None:
             return

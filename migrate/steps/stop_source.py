@@ -38,9 +38,12 @@ class StopSource:
     """Halt the source VM and wait until nothing of it runs.
 
     A guest with a grace period of 0 would be killed in the middle of its writes. KubeVirt takes another period only in its `stop` call,
-    before the VM is halted (a halted VM accepts but a shorter one: kubevirt-export section 7). So there the halt has two writes: what the
-    VM was is written first, then it is asked to stop with 30 s. Both are one to the reader: the generation that the halt will leave is
-    noted with the first, and until it is reached the halt is merely announced.
+    before the VM is halted (a halted VM accepts but a shorter one: kubevirt-export section 7). So there the halt follows the write that
+    notes the generation which it will leave, and until that is reached it is merely announced.
+
+    A write of ours that leaves the spec as it is may move the generation all the same: KubeVirt completes old VMs with whatever write comes
+    first. So where the note and the halt are not one write, and where there is nothing to halt, one write goes before the note, to
+    announce it.
     """
 
     name = "stop-source"
@@ -73,15 +76,20 @@ class StopSource:
 
     def act(self, x: Crossing) -> None:
         name = x.migration.source.name
-        vm, vmi = x.source.get(VM, name), x.source.get(VMI, name)
+        vm, vmi = looks.judged(x.source, name, lambda: self.observe(x)), x.source.get(VMI, name)
         if vm is None:
             return
-        if not _announced(x, vm):
-            _halt(x, vm, vmi, announce=_killed_at_once(vmi))
-        elif _killed_at_once(vmi):
+        killed = _killed_at_once(vmi)
+        noted = _halted(x, vm) and halted_generation(vm) is not None
+        if noted and killed:
             _call(x, "stop", {"gracePeriod": DEFAULT_GRACE_S})
-        else:
+        elif noted:
             x.source.patch(VM, name, patches.guarded(vm, halting(vm)))
+        elif (killed or not halting(vm)) and not _halted(x, vm):
+            x.source.patch(VM, name, patches.guarded(vm, _notes(x, vm, vmi, generation=None)))
+        else:
+            note = _notes(x, vm, vmi, generation=generation_of(vm) + bool(halting(vm)))
+            x.source.patch(VM, name, patches.guarded(vm, note, [] if killed else halting(vm)))
 
     def undo(self, x: Crossing) -> Observation:
         """Set the source going again exactly as it was, and take our annotations off."""
@@ -116,22 +124,17 @@ def _set_going(x: Crossing, vm: Object, vmi: Object | None, was: Was) -> Observa
     return done("Restored", going.note or f"the source has run strategy {going.run_strategy if halted else strategy_of(vm)}")
 
 
-def _halt(x: Crossing, vm: Object, vmi: Object | None, *, announce: bool) -> None:
-    """Write what the VM is, and halt it in the same patch unless that is only announced."""
-    spec = halting(vm)
-    expected = generation_of(vm) + (1 if spec else 0)
-    notes: dict[str, str | None] = {
-        labels.WAS: was_of(vm, vmi).to_json(),
-        labels.HALTED_BY: x.migration.id,
-        labels.HALTED_GENERATION: str(expected),
-        labels.MOVED_TO: None,
-    }
-    after = x.source.patch(VM, x.migration.source.name, patches.guarded(vm, patches.annotate(vm, notes), [] if announce else spec))
-    reached = generation_of(after) + (1 if announce and spec else 0)
-    if reached != expected:
-        # Somebody's webhook changed the spec within our own write: note where that left it.
-        mended = patches.annotate(after, {labels.HALTED_GENERATION: str(reached)})
-        x.source.patch(VM, x.migration.source.name, patches.guarded(after, mended))
+def _notes(x: Crossing, vm: Object, vmi: Object | None, *, generation: int | None) -> patches.Operations:
+    """Return what is written on the VM: what it is, who halts it, and the generation that the halt leaves; None = announced only."""
+    return patches.annotate(
+        vm,
+        {
+            labels.WAS: was_of(vm, vmi).to_json(),
+            labels.HALTED_BY: x.migration.id,
+            labels.HALTED_GENERATION: None if generation is None else str(generation),
+            labels.MOVED_TO: None,
+        },
+    )
 
 
 def halting(vm: Object) -> patches.Operations:
@@ -151,9 +154,11 @@ def _clearing(vm: Object) -> patches.Operations:
 
 
 def _announced(x: Crossing, vm: Object) -> bool:
-    """Tell whether our annotations stand but the halt itself is still to come: the generation is the one before."""
+    """Tell whether our annotations stand but the halt is still to come: no generation is noted, or it is one before the one that is."""
+    if not _halted(x, vm):
+        return False
     noted = halted_generation(vm)
-    return _halted(x, vm) and noted is not None and generation_of(vm) == noted - 1 and strategy_of(vm) != HALTED
+    return noted is None or (generation_of(vm) == noted - 1 and strategy_of(vm) != HALTED)
 
 
 def _halted(x: Crossing, vm: Object | None) -> bool:
