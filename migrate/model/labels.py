@@ -18,13 +18,16 @@ OWNER = "kubevirt-migrate"
 """Value of the MANAGED_BY label on everything that we create; also our server-side apply field manager."""
 
 DISK = f"{PREFIX}/source-pvc"
-"""Annotation on a target disk: the source PVC that it is a copy of."""
+"""Annotation on a target disk: the source PVC that it is a copy of. A disk that names another one is not taken for this one's copy."""
 
 SOURCE_GENERATION = f"{PREFIX}/source-generation"
 """Annotation on a target disk, written with it: the metadata.generation of the halted source that it is a copy of."""
 
 PROOF = f"{PREFIX}/proof"
 """Annotation on a target disk: JSON {digest, coverage, bytes, sourceGeneration, at}."""
+
+COMPARED = f"{PREFIX}/compared"
+"""Annotation on a target disk, as PROOF: its latest comparison where that was less deep than the proof, which it does not replace."""
 
 WAS = f"{PREFIX}/was"
 """Annotation on the source VM, written in the same write that halts it: JSON of what it was before."""

@@ -128,6 +128,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "DiskTooSmall": Reason(
             "the file system of the claim leaves too little room", "raise CDI's filesystemOverhead, or map to another class"
         ),
+        "AnotherDisk": Reason("a disk of the target is the copy of another disk", "`migrate undo` removes it; then move anew"),
         "StaleDisks": Reason("a copy belongs to an earlier halt of the source", "`migrate undo` removes it; then move anew"),
         "DiskInUse": Reason("somebody else uses a disk that is to be copied or deleted", "take the disk off it, then go on"),
         "ImportFailed": Reason("a disk cannot be imported", "cure what is said of the disk; then run again or undo"),

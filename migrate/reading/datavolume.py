@@ -93,6 +93,8 @@ def read_disk(
         return look.say(State.BLOCKED, "NameTaken", f"a DataVolume {disk.target} that is not this migration's is there")
     if leaving(dv):
         return look.say(State.WAITING, "BeingDeleted", "is being removed, to be made again")
+    if (copy_of := annotations_of(dv).get(labels.DISK, disk.pvc)) != disk.pvc:
+        return look.say(State.BLOCKED, "AnotherDisk", f"is a copy of {copy_of}, and this one is to be a copy of {disk.pvc}")
     noted = annotations_of(dv).get(labels.SOURCE_GENERATION, "none")
     if generation is not None and noted != str(generation):
         words = f"is a copy of the source at generation {noted}, and our halt left the source at {generation}"
@@ -231,6 +233,7 @@ def _last_words(look: _Look) -> str:
 
 
 _REMEDY = {
+    "AnotherDisk": "take this migration back with `migrate undo` (it removes that disk), then move the VM anew",
     "StaleDisks": "take this migration back with `migrate undo` (it removes the stale copies), then move the VM anew",
     "NameTaken": "remove or rename that object, or move to another namespace",
     "QuotaExceeded": "raise the quota (target + hidden prime + scratch, three times a disk), or lower --parallel-disks; run again",

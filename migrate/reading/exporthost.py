@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from migrate.model.inventory import ExportHost, Trust
+from migrate.model.inventory import Trust
 from migrate.model.objects import Object, dig, labels_of, name_of
 
 if TYPE_CHECKING:
@@ -47,12 +47,6 @@ def host_of(ingresses: Sequence[Object], routes: Sequence[Object]) -> FoundHost 
         if by_operator and dig(route, "spec", "to", "name") == PROXY and admitted and admitted[0].get("host"):
             return FoundHost(str(admitted[0]["host"]), f"Route {name_of(route)}")
     return None
-
-
-def export_host(ingresses: Sequence[Object], routes: Sequence[Object], *, pem: str, now: datetime) -> ExportHost | None:
-    """Return the host and what its certificates are worth. `pem`: the text that KubeVirt will find, "" when there is none."""
-    found = host_of(ingresses, routes)
-    return None if found is None else ExportHost(found.host, found.via, judge(pem, host=found.host, now=now))
 
 
 def judge(pem: str, *, host: str, now: datetime) -> Trust:

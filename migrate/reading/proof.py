@@ -35,9 +35,9 @@ class Proof:
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
-def proof_of(disk: Object | None) -> Proof | None:
-    """Read the PROOF annotation of a target disk, tolerant of newer fields; None when there is none or it is broken."""
-    text = annotations_of(disk).get(labels.PROOF)
+def proof_of(disk: Object | None, key: str = labels.PROOF) -> Proof | None:
+    """Read the PROOF (or COMPARED) annotation of a target disk, tolerant of newer fields; None when there is none or it is broken."""
+    text = annotations_of(disk).get(key)
     if text is None:
         return None
     try:

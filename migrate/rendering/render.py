@@ -83,7 +83,7 @@ class Renderer:
             where = found.filename or template
             return found.render(**context), where
         except jinja2.TemplateNotFound as error:
-            raise UsageError(f"there is no template {error.name}", now="look at the folder given with --templates") from None
+            raise UsageError(f"there is no template {error.name}", now="this installation is not whole; install it anew") from None
         except jinja2.TemplateSyntaxError as error:
             raise _broken(template, f"{error.filename or where}, line {error.lineno}", error.message or "") from None
         except jinja2.UndefinedError as error:
@@ -175,4 +175,4 @@ def _mapping(value: object) -> Mapping[Any, object]:
 
 
 def _broken(template: str, where: str, why: str) -> UsageError:
-    return UsageError(f"the template {template} is broken", where=where, why=why, now="mend it, or leave --templates out to use ours")
+    return UsageError(f"the template {template} is broken", where=where, why=why, now="mend it, or install it anew to have ours back")

@@ -38,17 +38,18 @@ def at_once(x: Crossing) -> int:
 def unproven(x: Crossing, volumes: Mapping[str, Object], *, since: datetime | None = None) -> list[Disk]:
     """List the disks without a proof as deep as was asked, of the very generation that our halt left the source at.
 
-    `since`: older proofs do not count.
+    `since`: older proofs do not count, but a comparison since then does that left a deeper proof standing.
     """
     asked = x.migration.options.verify
     if asked is Verify.OFF:
         return []
     generation = looks.noted_generation(x)
-    return [
-        disk
-        for disk in x.migration.disks
-        if not holds(proof := proof_of(volumes.get(disk.target)), asked, generation) or _older(proof, since)
-    ]
+
+    def proven(volume: Object | None) -> bool:
+        found = (proof_of(volume, key) for key in (labels.PROOF, labels.COMPARED))
+        return any(holds(proof, asked, generation) and not _older(proof, since) for proof in found)
+
+    return [disk for disk in x.migration.disks if not proven(volumes.get(disk.target))]
 
 
 def comparison(x: Crossing, disk: Disk, source: Export, target: Export) -> Callable[[Work], Outcome]:
@@ -87,8 +88,9 @@ def write(x: Crossing, disk: Disk, volume: Object, outcome: Outcome) -> None:
     if outcome.differences:
         note = {labels.DIFFERS: json.dumps({"places": list(outcome.differences), "sourceGeneration": generation, "at": at})}
     else:
-        proof = Proof(outcome.digest, outcome.coverage.value, outcome.bytes, generation, at)
-        note = {labels.PROOF: proof.to_json()}
+        proof, standing = Proof(outcome.digest, outcome.coverage.value, outcome.bytes, generation, at), proof_of(volume)
+        deeper = standing is not None and standing.coverage != proof.coverage and holds(standing, outcome.coverage, generation)
+        note = {labels.COMPARED if deeper else labels.PROOF: proof.to_json()}
     same: patches.Operations = [{"op": "test", "path": "/metadata/uid", "value": uid_of(volume)}]
     x.target.patch(DATAVOLUME, disk.target, [*same, *patches.annotate(volume, note)])
 

@@ -18,7 +18,7 @@ from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation
 from migrate.reading.proof import proof_of
-from migrate.steps import looks, patches, proving
+from migrate.steps import looks, patches, permissions, proving
 from migrate.steps.base import Crossing, Limits
 
 
@@ -35,7 +35,7 @@ class RetireSource:
         if vm is not None and uid_of(vm) == x.migration.source_uid:
             if leaving(vm):
                 return waiting("BeingDeleted", f"VM {name_of(vm)} is being deleted")
-            problems = tuple(_against(x, vm))
+            problems = (*_against(x, vm), *_denied(x))
             if problems:
                 return blocked("NotRetirable", *problems)
             words = [f"VM {name_of(vm)}", *(f"disk {name}" for name in claims)]
@@ -65,6 +65,18 @@ class RetireSource:
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - what is deleted is deleted
         return done("Nothing", "a source that was retired is gone")
+
+
+def _denied(x: Crossing) -> Iterator[Problem]:
+    """Say which rights are missing: half a retirement is worse than none, so it is not begun."""
+    denied = permissions.denied(x.source, permissions.of_retirement(x.migration))
+    if denied:
+        yield Problem(
+            f"permissions are missing: {', '.join(denied)}",
+            where="source",
+            why=f"context {x.source.context} may not",
+            now=f"ask for these verbs; migrate rbac source --for retire --namespace {x.source.namespace} prints roles that have them",
+        )
 
 
 def _claims(x: Crossing) -> dict[str, Object]:

@@ -65,8 +65,7 @@ class Afterwards:
 
     def retire(self, show: Callable[[Event], None]) -> Ending:
         """Delete the source VM and its disks. Ask the user before; what forbids it is in the ending's error."""
-        x = self._crossing(self.migration)
-        return self._walk(x, [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show)
+        return self._walk(self._crossing(self.migration), [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show)
 
     def to_retire(self) -> str:
         """Say what `retire` would delete. Raises Blocked for what forbids it."""

@@ -18,6 +18,7 @@ from migrate.steps.retire_source import RetireSource
 from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
 from migrate.workflow.run import Ending
+from tests.accounts import Accounts
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow
 from tests.flows.test_wrong_bytes_are_found import OFFSET, flip
@@ -74,6 +75,23 @@ def test_a_finished_move_is_proven_once_more(begin: Begin) -> None:
     assert all(old and new and old.at < new.at and old.digest == new.digest for old, new in zip(first, second, strict=True))
 
 
+def test_a_shallow_look_does_not_replace_a_deep_proof(begin: Begin) -> None:
+    """`verify --verify size` after a full proof ends well and leaves disk and record with what the full one found."""
+    flow = begin(start=Start.NEVER, verify=Verify.FULL)
+    flow.move()
+    before = proof_of(flow.west.get(DATAVOLUME, f"{flow.name}-root"))
+    flow.lab.clock.sleep(5)
+    ending = prove(flow, Verify.SIZE)
+    assert (ending.error, ending.report.outcome) == (None, Outcome.PROVEN)
+    assert [(disk.coverage, bool(disk.digest)) for disk in ending.report.disks] == [("full", True)]
+    assert [disk.coverage for disk in flow.move().report.disks] == ["full"]
+    volume = flow.west.get(DATAVOLUME, f"{flow.name}-root")
+    assert proof_of(volume) == before
+    compared = proof_of(volume, labels.COMPARED)
+    assert compared is not None
+    assert compared.coverage == "size"
+
+
 def test_a_byte_that_rotted_since_is_found(begin: Begin) -> None:
     """FAILED names the place, marks the disk, and leaves neither export nor token; the source cannot be retired any more."""
     flow = begin(start=Start.NEVER)
@@ -97,6 +115,24 @@ def test_no_proof_once_the_target_was_started(begin: Begin) -> None:
     flow.set_strategy("Halted", "west")
     flow.until(lambda: flow.instance("west") is None)
     assert "was started" in refusal(flow)
+
+
+def test_a_retirement_without_the_rights_to_it_is_not_begun(begin: Begin) -> None:
+    """An account that may move and not delete is told so before a disk is marked: half a retirement is worse than none."""
+    flow = begin(start=Start.NEVER)
+    flow.accounts = flow.accounts or Accounts(flow.lab)
+    flow.move()
+
+    def as_mover(flow: Flow) -> None:
+        with opened(flow) as afterwards:
+            afterwards.to_retire()
+
+    said = refusal(flow, as_mover)
+    assert "delete virtualmachines.kubevirt.io in shop" in said
+    assert "--for retire" in said
+    with opened(flow) as afterwards:
+        assert afterwards.retire(flow._show).report.outcome is Outcome.BLOCKED
+    assert labels.RETIRED_BY not in annotations_of(flow.east.get(PVC, f"{flow.name}-root"))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import trustme
 
 from migrate.model.inventory import Trust
-from migrate.reading.exporthost import export_host, host_of, judge
+from migrate.reading.exporthost import host_of, judge
 
 NOW = datetime.now(UTC)
 
@@ -71,12 +71,3 @@ def test_worth_of_certificates() -> None:
     assert judge("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", host=host, now=NOW) is Trust.MALFORMED
     assert judge("hello", host=host, now=NOW) is Trust.MALFORMED
     assert judge(leaf + ca, host=host, now=NOW - timedelta(days=365 * 40)) is Trust.EXPIRED
-
-
-def test_host_and_worth_together() -> None:
-    """The answer names the host, what leads to it, and what its certificates are worth; without a host there is none."""
-    assert export_host([], [], pem="x", now=NOW) is None
-    for pem, worth in (("", Trust.EMPTY), ("junk", Trust.MALFORMED)):
-        found = export_host([ingress("b", "virt-exportproxy")], [], pem=pem, now=NOW)
-        assert found is not None
-        assert (found.host, found.via, found.trust) == ("exp.example", "Ingress b", worth)
