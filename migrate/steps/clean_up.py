@@ -9,7 +9,7 @@ from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import CONFIGMAP, EXPORT, LEASE, SECRET, Kind
 from migrate.model import labels
 from migrate.model.errors import MigrateError
-from migrate.model.objects import leaving
+from migrate.model.objects import dig, leaving, name_of
 from migrate.model.observation import Observation, State, done, needed, waiting
 from migrate.steps import claims, exporting, looks
 from migrate.steps.base import Crossing, Limits
@@ -53,23 +53,50 @@ class CleanUp:
         return done("Nothing", "what was removed is made again when it is needed")
 
 
-def take_down(x: Crossing) -> None:
-    """Ask once for everything to go, without waiting; for a run that stops when nobody reads from the exports any more. Never raises."""
+def let_go(x: Crossing) -> str:
+    """Ask once for everything to go that nobody needs, without waiting, when a run stops; say what stays, "" if nothing does. Never raises.
+
+    While the target still imports, it does so without us: the source's export, its token and what carries it to the target stay until
+    then (docs/decisions/0005).
+    """
     x.works.cancel(x.migration.id)
     try:
-        looks.remove_all(x, *scaffold(x))
+        pulled, pulling = pull(x), still_pulled(x)
+        looks.remove_all(x, *(thing for thing in scaffold(x) if not pulling or thing not in pulled))
+        export = x.source.get(EXPORT, x.migration.names.export) if pulling else None
     except MigrateError as error:
         log.warning("not everything could be removed (migrate cleanup does it later): %s", error)
+        return f"what only the move needs may be left on either side: {error}; migrate cleanup removes it"
+    if not pulling:
+        return ""
+    until = dig(export, "status", "ttlExpirationTime", default="it is removed")
+    names, m = x.migration.names, x.migration
+    return (
+        f"the target still imports by itself ({', '.join(pulling)}), so the export {names.export} and its token {names.token} stay on "
+        f"{m.source.context} in {m.source.namespace} until {until}; the same command goes on from there, an undo removes them"
+    )
+
+
+def still_pulled(x: Crossing) -> list[str]:
+    """Name the disks that CDI is at: DataVolumes of this migration that have neither succeeded nor failed. None once they are stale."""
+    if looks.unmoved(x) is not None:
+        return []
+    ended = ("Succeeded", "Failed")
+    return [name_of(found) for found in looks.disks_there(x) if not leaving(found) and dig(found, "status", "phase") not in ended]
+
+
+def pull(x: Crossing) -> tuple[tuple[Cluster, Kind, str], ...]:
+    """Name what an import needs that goes on by itself."""
+    names = x.migration.names
+    return (
+        (x.source, EXPORT, names.export),
+        (x.source, SECRET, names.token),
+        (x.target, SECRET, names.header),
+        (x.target, CONFIGMAP, names.ca),
+    )
 
 
 def scaffold(x: Crossing) -> tuple[tuple[Cluster, Kind, str], ...]:
     """Name what only the move needs, on both sides. It is made again when it is needed again."""
     names = x.migration.names
-    return (
-        (x.source, EXPORT, names.export),
-        (x.target, EXPORT, names.proof),
-        (x.source, SECRET, names.token),
-        (x.target, SECRET, names.proof_token),
-        (x.target, SECRET, names.header),
-        (x.target, CONFIGMAP, names.ca),
-    )
+    return (*pull(x), (x.target, EXPORT, names.proof), (x.target, SECRET, names.proof_token))

@@ -21,7 +21,7 @@ from migrate.reading.machine import instance_alive, strategy_of
 from migrate.steps import looks
 from migrate.steps.base import Crossing, Step
 from migrate.steps.claim_source import ClaimSource, release
-from migrate.steps.clean_up import CleanUp, take_down
+from migrate.steps.clean_up import CleanUp, let_go
 from migrate.steps.publish_disks import PublishDisks
 from migrate.steps.retire_source import RetireSource
 from migrate.steps.strategies import STARTS_WHEN_SET
@@ -90,7 +90,7 @@ class Afterwards:
                 x.works.cancel(x.migration.id)
         outcome = good if error is None else reporting.outcome_of(error)
         if error is not None and outcome is not Outcome.HELD:
-            take_down(x)
+            let_go(x)
             release(x)
         record = self.record if error is not None else replace(self.record, disks=reporting.proofs(x.target, x.migration))
         report = reporting.report(

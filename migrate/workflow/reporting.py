@@ -55,8 +55,9 @@ def report(
     target: Cluster,
     error: BaseException | None,
     stopped_at: str,
+    stays: str = "",
 ) -> Report:
-    """Put the report together; looks at both VMs once more."""
+    """Put the report together; looks at both VMs once more. `stays`: what a stop left where it is, on purpose, in words."""
     here, there = stand(source, migration.source), stand(target, migration.target)
     return Report(
         migration=migration.id,
@@ -71,7 +72,10 @@ def report(
         finished=record.finished if record else None,
         downtime_s=record.downtime_s if record else None,
         problems=_problems(error, stopped_at),
-        now=_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
+        now=(
+            *_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
+            *((stays,) if stays else ()),
+        ),
     )
 
 

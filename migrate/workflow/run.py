@@ -14,13 +14,12 @@ from migrate.kube.kinds import VM
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, MigrateError, Problem, UsageError
 from migrate.model.migration import Migration, OnFailure
-from migrate.model.observation import State
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
 from migrate.reading.machine import halted_by
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
-from migrate.steps.clean_up import take_down
+from migrate.steps.clean_up import let_go
 from migrate.workflow import playbook, records, reporting
 from migrate.workflow.ask import Asked, Question, ask
 from migrate.workflow.crossing import crossing
@@ -124,8 +123,9 @@ class Run:
             try:
                 self._go_back(x, engine)
             except (MigrateError, KeyboardInterrupt) as error:
+                stays = let_go(x) if holds(x) else ""
                 release(x)
-                return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error), error)
+                return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error, stays=stays), error)
         return Ending(self._report(x.migration, engine, Outcome.UNDONE))
 
     def _closed(self, asked: Asked) -> Ending:
@@ -161,12 +161,12 @@ class Run:
                 log.warning("going back failed: %s", second)
                 back_failed = Problem(f"going back failed: {second.what}", second.where, second.why, second.now)
                 error = type(error).of([*error.problems, back_failed])
+        stays = ""
         if holds(x):
             self._note_stop(x, outcome)
-            if _pulled(engine):
-                take_down(x)
+            stays = let_go(x)
         release(x)
-        return Ending(self._report(x.migration, engine, outcome, error), error)
+        return Ending(self._report(x.migration, engine, outcome, error, stays=stays), error)
 
     def _go_back(self, x: Crossing, engine: Engine) -> None:
         replace(engine, steps=[ClaimSource()], logs={}).run()
@@ -208,7 +208,9 @@ class Run:
         self._record = replace(record, finished=self._clock.now(), outcome=outcome, disks=proofs)
         records.write(x, self._record)
 
-    def _report(self, migration: Migration, engine: Engine | None, outcome: Outcome, error: BaseException | None = None) -> Report:
+    def _report(
+        self, migration: Migration, engine: Engine | None, outcome: Outcome, error: BaseException | None = None, *, stays: str = ""
+    ) -> Report:
         return reporting.report(
             migration,
             outcome,
@@ -218,15 +220,10 @@ class Run:
             target=self._target,
             error=error,
             stopped_at=engine.current.name if engine is not None and engine.current is not None else "",
+            stays=stays,
         )
 
 
 def _held(source: Cluster, m: Migration) -> bool:
     """Tell whether the source VM is halted by this very migration."""
     return halted_by(source.get(VM, m.source.name) or {}) == m.id
-
-
-def _pulled(engine: Engine) -> bool:
-    """Tell whether every disk was imported already: then nobody but our own proof reads from the exports."""
-    entry = engine.logs.get("import-disks")
-    return entry is not None and entry.last is not None and entry.last.state is State.DONE

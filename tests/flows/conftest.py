@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -46,8 +47,21 @@ def begin(lab: Lab) -> Iterator[Begin]:
         return flows[-1]
 
     yield plant
-    for flow in flows:
-        flow.remove()
-        flow.close()
     for cluster in lab.clusters.values():
         cluster.trouble.clear()
+    try:
+        for flow in flows:
+            nothing_left_behind(flow)
+    finally:
+        for flow in flows:
+            flow.remove()
+            flow.close()
+
+
+def nothing_left_behind(flow: Flow) -> None:
+    """Whatever the ending, nothing is left that only a running move needs; what was asked to go may take a moment."""
+    if flow.killed:
+        return
+    with suppress(TimeoutError):
+        flow.until(lambda: not flow.left_behind())
+    assert flow.left_behind() == []

@@ -114,7 +114,7 @@ def a_running_vm_is_moved(stage: Stage) -> None:
     assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
     assert flow.runs("west")
     assert flow.move().report.outcome is Outcome.NOTHING_LEFT
-    command = ["status", "--target", f"west:{NAMESPACE}", "--kubeconfig", flow.kubeconfig(), "-o", "json"]
+    command = ["status", "--target", f"west:{NAMESPACE}", "--kubeconfig", str(flow.kubeconfig()), "-o", "json"]
     said = CliRunner().invoke(app, command)
     assert ending.report.migration in [row["id"] for row in json.loads(said.stdout)["migrations"]]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, PV, PVC, VM, VMI
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, POD, PV, PVC, SECRET, VM, VMI
 from migrate.kube.session import open_cluster
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
 from migrate.model import labels
-from migrate.model.migration import Options
+from migrate.model.errors import MigrateError
+from migrate.model.migration import Names, Options
 from migrate.model.refs import VMRef
 from migrate.model.report import Event
 from migrate.workflow.ask import Question
@@ -55,6 +56,8 @@ class Flow:
         self.source = VMRef(lab.east.name, namespace, name)
         self.target = VMRef(lab.west.name, to or namespace, to_name or name)
         self.events: list[Event] = []
+        self.killed = False
+        """The latest run was ended from outside our code, as a SIGKILL would, so nothing could be taken down."""
         self.east: Cluster = lab.east.client("lab/user").at(namespace)
         self.west: Cluster = lab.west.client("lab/user").at(self.target.namespace)
         self._meddles: list[tuple[str, str, Meddle]] = []
@@ -86,7 +89,13 @@ class Flow:
         with ExitStack() as stack:
             source, target = (self._open(stack, ref) for ref in (self.source, self.target))
             run = Run(question, source=source, target=target, clock=self.lab.clock, show=self._show)
-            ending: Ending = getattr(run, verb)(**(wishes or {}))
+            self.killed = True
+            try:
+                ending: Ending = getattr(run, verb)(**(wishes or {}))
+            except MigrateError:
+                self.killed = False
+                raise
+            self.killed = False
         return ending
 
     def kubeconfig(self, purpose: str = "move") -> str | None:
@@ -158,6 +167,29 @@ class Flow:
                     found |= {f"{word}: {kind} {one['metadata']['name']}" for one in cluster.list(kind, labels=selector)}
             found |= {f"{word}: Secret {one['metadata']['name']}" for one in secrets(cluster) if labels.is_ours(one)}
         return sorted(found)
+
+    def left_behind(self) -> list[str]:
+        """Name what only a running move needs and is there all the same: exports, their server pods, tokens, headers, CAs, claims.
+
+        The house rule lets the source's export stay, with what carries its token, while the target imports by itself (decisions/0005).
+        """
+        ids = {event.migration for event in self.events if event.migration}
+        found: list[str] = []
+        for one in sorted(ids):
+            names = Names.of(one, "")
+            volumes = [volume for volume in self.west.list(DATAVOLUME) if labels.is_ours(volume, one)]
+            pulling = any((volume.get("status") or {}).get("phase") not in ("Succeeded", "Failed") for volume in volumes)
+            here = [(self.east, EXPORT, names.export), (self.east, SECRET, names.token)]
+            there = [(self.west, SECRET, names.header), (self.west, CONFIGMAP, names.ca)]
+            needed = [(self.west, EXPORT, names.proof), (self.west, SECRET, names.proof_token)]
+            for cluster, kind, name in (*needed, *([] if pulling else [*here, *there])):
+                if labels.is_ours(cluster.get(kind, name) or {}, one):
+                    found.append(f"{cluster.context}: {kind} {name}")
+            for cluster, export in ((self.west, names.proof), *([] if pulling else [(self.east, names.export)])):
+                pods = cluster.list(POD, labels={"kubevirt.io.virt-export-service": export})
+                found += [f"{cluster.context}: Pod {pod['metadata']['name']}" for pod in pods]
+            found += [f"east: Lease {lease['metadata']['name']}" for lease in self.east.list(LEASE) if labels.is_ours(lease, one)]
+        return found
 
     def file(self, side: str, claim: str) -> Path:
         """Return the file in the lab's storage that is a claim's disk."""

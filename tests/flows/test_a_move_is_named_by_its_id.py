@@ -26,7 +26,7 @@ def test_undo_by_id(begin: Begin) -> None:
 
     flow.when("create-target", "", interrupt)
     identity = flow.move().report.migration
-    files = Files(both=flow.kubeconfig())
+    files = Files(both=flow.kubeconfig() or "")
     with ExitStack() as stack:
         with pytest.raises(UsageError, match="another cluster"):
             named(stack, [identity], files, target="west:shop", source="west", command="migrate undo")

@@ -26,12 +26,18 @@ def test_an_interrupted_run_lets_go(begin: Begin, step: str) -> None:
     flow.when(step, "Comparing" if step == "verify-disks" else "Importing", interrupt)
     report = flow.move().report
     assert report.outcome is Outcome.INTERRUPTED
-    assert [line.split(":")[0] for line in report.now] == ["go on", "go back"]
+    assert [line.split(":")[0] for line in report.now[:2]] == ["go on", "go back"]
     mine = [thread.name for thread in threading.enumerate() if thread.name.startswith(("work-", "proof", "port-forward"))]
     assert mine == []
     names = Names.of(report.migration, flow.vm()["metadata"]["uid"])  # type: ignore[index]
     assert flow.east.get(LEASE, names.claim) is None
-    if step == "verify-disks":
+    if step == "import-disks":
+        export = flow.east.get(EXPORT, names.export)
+        assert export is not None
+        assert f"until {export['status']['ttlExpirationTime']}" in report.now[2]
+        assert "undo removes" in report.now[2]
+    else:
+        assert len(report.now) == 2
         for cluster, export, token in ((flow.east, names.export, names.token), (flow.west, names.proof, names.proof_token)):
             flow.until(lambda cluster=cluster, export=export: cluster.get(EXPORT, export) is None)
             assert cluster.get(SECRET, token) is None
