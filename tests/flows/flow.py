@@ -173,9 +173,12 @@ class Flow:
 
         The house rule lets the source's export stay, with what carries its token, while the target imports by itself (decisions/0005).
         """
-        ids = {event.migration for event in self.events if event.migration}
+        return self.left_behind_of(*sorted({event.migration for event in self.events if event.migration}))
+
+    def left_behind_of(self, *ids: str) -> list[str]:
+        """Say the same of these migrations."""
         found: list[str] = []
-        for one in sorted(ids):
+        for one in ids:
             names = Names.of(one, "")
             volumes = [volume for volume in self.west.list(DATAVOLUME) if labels.is_ours(volume, one)]
             pulling = any((volume.get("status") or {}).get("phase") not in ("Succeeded", "Failed") for volume in volumes)
