@@ -69,11 +69,11 @@ def let_go(x: Crossing) -> str:
         return f"what only the move needs may be left on either side: {error}; migrate cleanup removes it"
     if not pulling:
         return ""
-    until = dig(export, "status", "ttlExpirationTime", default="it is removed")
-    names, m = x.migration.names, x.migration
+    until, names = dig(export, "status", "ttlExpirationTime", default="it is removed"), x.migration.names
+    place = f"{x.migration.source.context}, namespace {x.migration.source.namespace}"
     return (
-        f"the target still imports by itself ({', '.join(pulling)}), so the export {names.export} and its token {names.token} stay on "
-        f"{m.source.context} in {m.source.namespace} until {until}; the same command goes on from there, an undo removes them"
+        f"stays: export {names.export} and its token, on {place}, until {until}, since the target still imports by itself: "
+        f"{', '.join(pulling)}; the same command goes on from there, an undo removes them"
     )
 
 

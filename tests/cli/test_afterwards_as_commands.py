@@ -60,7 +60,7 @@ def test_sigterm_ends_a_move_in_good_order_and_undo_takes_it_back(shell: Shell, 
         export = flow.east.get(EXPORT, Names.of(report["migration"], "").export)
         assert export is not None
         assert export["status"]["ttlExpirationTime"] in report["now"][2]
-        assert flow.left_behind_of(report["migration"]) == []
+        assert flow.left_behind(report["migration"], stays=True) == []
         sent = flow.lab.west.requests.since(mark, user_agent="kubevirt-migrate", sort="write")
         assert {asked.status for asked in sent} <= {200, 201, 404, 409}
     said = shell("undo", str(flow.source), "west:shop").stdout

@@ -15,6 +15,7 @@ from migrate.lab.up import Lab
 from migrate.model import labels
 from migrate.model.errors import MigrateError
 from migrate.model.migration import Names, Options
+from migrate.model.observation import State
 from migrate.model.refs import VMRef
 from migrate.model.report import Event
 from migrate.workflow.ask import Question
@@ -58,6 +59,8 @@ class Flow:
         self.events: list[Event] = []
         self.killed = False
         """The latest run was ended from outside our code, as a SIGKILL would, so nothing could be taken down."""
+        self.stays = False
+        """The latest run stopped within the import, and said that the source's export stays."""
         self.east: Cluster = lab.east.client("lab/user").at(namespace)
         self.west: Cluster = lab.west.client("lab/user").at(self.target.namespace)
         self._meddles: list[tuple[str, str, Meddle]] = []
@@ -89,13 +92,15 @@ class Flow:
         with ExitStack() as stack:
             source, target = (self._open(stack, ref) for ref in (self.source, self.target))
             run = Run(question, source=source, target=target, clock=self.lab.clock, show=self._show)
-            self.killed = True
+            self.killed, mark = True, len(self.events)
             try:
                 ending: Ending = getattr(run, verb)(**(wishes or {}))
             except MigrateError:
                 self.killed = False
                 raise
             self.killed = False
+        imports = [event.state for event in self.events[mark:] if event.step == "import-disks" and not event.disk]
+        self.stays = bool(imports) and imports[-1] is not State.DONE and any(line.startswith("stays: ") for line in ending.report.now)
         return ending
 
     def kubeconfig(self, purpose: str = "move") -> str | None:
@@ -168,27 +173,23 @@ class Flow:
             found |= {f"{word}: Secret {one['metadata']['name']}" for one in secrets(cluster) if labels.is_ours(one)}
         return sorted(found)
 
-    def left_behind(self) -> list[str]:
+    def left_behind(self, *ids: str, stays: bool | None = None) -> list[str]:
         """Name what only a running move needs and is there all the same: exports, their server pods, tokens, headers, CAs, claims.
 
-        The house rule lets the source's export stay, with what carries its token, while the target imports by itself (decisions/0005).
+        `ids`: of which migrations, by default all of this flow. `stays`: the latest run said that the source's export stays, with what
+        carries its token, since it stopped while the target imported by itself (decisions/0005); nothing else may.
         """
-        return self.left_behind_of(*sorted({event.migration for event in self.events if event.migration}))
-
-    def left_behind_of(self, *ids: str) -> list[str]:
-        """Say the same of these migrations."""
+        stays = self.stays if stays is None else stays
         found: list[str] = []
-        for one in ids:
+        for one in ids or sorted({event.migration for event in self.events if event.migration}):
             names = Names.of(one, "")
-            volumes = [volume for volume in self.west.list(DATAVOLUME) if labels.is_ours(volume, one)]
-            pulling = any((volume.get("status") or {}).get("phase") not in ("Succeeded", "Failed") for volume in volumes)
-            here = [(self.east, EXPORT, names.export), (self.east, SECRET, names.token)]
-            there = [(self.west, SECRET, names.header), (self.west, CONFIGMAP, names.ca)]
-            needed = [(self.west, EXPORT, names.proof), (self.west, SECRET, names.proof_token)]
-            for cluster, kind, name in (*needed, *([] if pulling else [*here, *there])):
+            pull = [(self.east, EXPORT, names.export), (self.east, SECRET, names.token)]
+            pull += [(self.west, SECRET, names.header), (self.west, CONFIGMAP, names.ca)]
+            proof = [(self.west, EXPORT, names.proof), (self.west, SECRET, names.proof_token)]
+            for cluster, kind, name in (*proof, *([] if stays else pull)):
                 if labels.is_ours(cluster.get(kind, name) or {}, one):
                     found.append(f"{cluster.context}: {kind} {name}")
-            for cluster, export in ((self.west, names.proof), *([] if pulling else [(self.east, names.export)])):
+            for cluster, export in ((self.west, names.proof), *([] if stays else [(self.east, names.export)])):
                 pods = cluster.list(POD, labels={"kubevirt.io.virt-export-service": export})
                 found += [f"{cluster.context}: Pod {pod['metadata']['name']}" for pod in pods]
             found += [f"east: Lease {lease['metadata']['name']}" for lease in self.east.list(LEASE) if labels.is_ours(lease, one)]

@@ -146,6 +146,7 @@ def test_a_run_that_may_live_is_not_touched(begin: Begin, holder: str) -> None:
                 renewer.join()
     else:
         assert found(flow) == []
+    flow.east.delete(LEASE, names.claim)
 
 
 def renew(flow: Flow, claim: str, stop: threading.Event) -> None:

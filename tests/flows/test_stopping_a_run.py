@@ -35,6 +35,7 @@ def test_an_interrupted_run_lets_go(begin: Begin, step: str) -> None:
         export = flow.east.get(EXPORT, names.export)
         assert export is not None
         assert f"until {export['status']['ttlExpirationTime']}" in report.now[2]
+        assert report.now[2].startswith("stays: ")
         assert "undo removes" in report.now[2]
     else:
         assert len(report.now) == 2
