@@ -13,6 +13,8 @@ from migrate.model.was import Was
 
 HALTED = "Halted"
 MANUAL = "Manual"
+RECEIVER = "WaitAsReceiver"
+"""Waits for a live migration to arrive. The check refuses such a VM; one that became it since is given back as it was, and not started."""
 STARTS_WHEN_SET = frozenset({"Always", "RerunOnFailure", "Once"})
 """Strategies that bring up an instance when they are set on a halted VM."""
 RUNS_ANYWAY = frozenset({"Always"})
@@ -36,7 +38,7 @@ class Going:
 
 def on_target(was: Was, start: Start) -> Going:
     """Say how the target is set going: as the source was (auto), in any case (always), or not at all (never)."""
-    if start is Start.NEVER:
+    if start is Start.NEVER or was.strategy == RECEIVER:
         return Going(HALTED)
     ran = was.ran or was.strategy in RUNS_ANYWAY
     return _going(was.strategy, starts=ran or start is Start.ALWAYS)
@@ -44,7 +46,7 @@ def on_target(was: Was, start: Start) -> Going:
 
 def on_source(was: Was) -> Going:
     """Say how the source is set going again by an undo: exactly as it was, as far as KubeVirt has a way there."""
-    return _going(was.strategy, starts=was.ran or was.strategy in RUNS_ANYWAY)
+    return _going(was.strategy, starts=was.ran or was.strategy in {*RUNS_ANYWAY, RECEIVER})
 
 
 def _going(strategy: str, *, starts: bool) -> Going:

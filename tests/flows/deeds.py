@@ -187,9 +187,11 @@ def the_proof_goes_through_the_api_server(stage: Stage) -> None:
 
 
 def leftovers_are_removed(stage: Stage) -> None:
-    """What an interrupted import left on both sides is found and removed, and the move is undone by its id's record."""
+    """What an interrupted import left on both sides is found and removed, and the move is taken back after that."""
     flow = stage.plant()
-    flow.when("import-disks", "", interrupt)
+    flow.lab.west.trouble.set("importer", "delay", seconds=30, times=1)
+    for reason in ("Importing", "ImportingBlind"):
+        flow.when("import-disks", reason, interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     with ExitStack() as stack:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))

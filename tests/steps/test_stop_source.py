@@ -193,6 +193,17 @@ def test_undo_restores_exactly_what_was(stage: Stage, strategy: str) -> None:
     assert scene.writes(lambda: scene.undo(STEP)) == []
 
 
+def test_undo_gives_a_receiver_back(stage: Stage) -> None:
+    """A VM that became WaitAsReceiver after the check gets that back, and with it the instance that waits."""
+    scene = stage()
+    scene.east.merge(VM, scene.name, {"spec": {"runStrategy": "WaitAsReceiver"}})
+    scene.until(lambda: scene.east.get(VMI, scene.name))
+    scene.to(STEP)
+    assert scene.undo(STEP).state is State.DONE
+    assert scene.vm(scene.east)["spec"]["runStrategy"] == "WaitAsReceiver"
+    scene.until(lambda: scene.east.get(VMI, scene.name))
+
+
 def test_undo_does_not_start_what_had_ended(stage: Stage) -> None:
     """RerunOnFailure without an instance would start as soon as it is set, so the VM stays Halted and that is said."""
     scene = stage(strategy="RerunOnFailure")
