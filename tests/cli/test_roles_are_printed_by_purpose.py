@@ -1,0 +1,52 @@
+"""`migrate rbac --for`: said once or several times, with commas or without; the account that may delete has a name of its own."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from migrate.cli.app import app
+from migrate.model.errors import UsageError
+
+
+def printed(*words: str) -> list[dict[str, object]]:
+    """Return the manifests of a command."""
+    result = CliRunner().invoke(app, ["rbac", *words])
+    if isinstance(result.exception, Exception):
+        raise result.exception
+    return [document for document in yaml.safe_load_all(result.stdout) if document]
+
+
+def account(*words: str) -> object:
+    (first, *_rest) = printed(*words)
+    assert first["kind"] == "ServiceAccount"
+    return first["metadata"]
+
+
+@pytest.mark.parametrize("words", [["--for", "move,retire"], ["--for", "retire", "--for", "move"], ["--for", "retire"]])
+def test_purposes_add_up(words: list[str]) -> None:
+    """However they are said, they name one account."""
+    assert account("source", "--namespace", "shop", *words) == {"name": "kubevirt-migrate-retire-source", "namespace": "shop"}
+
+
+def test_moves_alone_are_the_default() -> None:
+    """Without a word the account is for moves, in the namespace default."""
+    assert account("target") == {"name": "kubevirt-migrate-target", "namespace": "default"}
+    assert printed("target") == printed("target", "--for", "move")
+
+
+def test_an_unknown_purpose_is_refused() -> None:
+    """With the words that there are."""
+    with pytest.raises(UsageError) as refused:
+        printed("source", "--for", "move,copy")
+    assert '"copy"' in refused.value.what
+    assert "move or retire" in refused.value.now
+
+
+def test_names_hold_for_every_namespace() -> None:
+    """Roles outside of the namespace carry its name, so that those of two namespaces do not meet."""
+    outside = [
+        str(one["metadata"]) for one in printed("source", "--namespace", "shop") if "kubevirt-migrate-source-shop" in str(one["metadata"])
+    ]
+    assert len(outside) == 4
