@@ -38,6 +38,9 @@ HALTED_BY = f"{PREFIX}/halted-by"
 HALTED_GENERATION = f"{PREFIX}/halted-generation"
 """Annotation on the source VM, written with HALTED_BY: the metadata.generation that our halt leaves it at."""
 
+HALTED_AT = f"{PREFIX}/halted-at"
+"""Annotation on the source VM, written with HALTED_BY: when, so that a runner that dies at once loses no time that it measured."""
+
 MOVED_TO = f"{PREFIX}/moved-to"
 """Annotation on the source VM: where it runs now, CLUSTER-UID/NAMESPACE/NAME."""
 

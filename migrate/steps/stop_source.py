@@ -125,13 +125,14 @@ def _set_going(x: Crossing, vm: Object, vmi: Object | None, was: Was) -> Observa
 
 
 def _notes(x: Crossing, vm: Object, vmi: Object | None, *, generation: int | None) -> patches.Operations:
-    """Return what is written on the VM: what it is, who halts it, and the generation that the halt leaves; None = announced only."""
+    """Return what is written on the VM: what it is, who halts it, when, and the generation that the halt leaves; None = announced only."""
     return patches.annotate(
         vm,
         {
             labels.WAS: was_of(vm, vmi).to_json(),
             labels.HALTED_BY: x.migration.id,
             labels.HALTED_GENERATION: None if generation is None else str(generation),
+            labels.HALTED_AT: None if generation is None else stamp(x.clock.now()),
             labels.MOVED_TO: None,
         },
     )
@@ -150,7 +151,7 @@ def spelled(vm: Object, going: Going, was: Was) -> patches.Operations:
 
 
 def _clearing(vm: Object) -> patches.Operations:
-    return patches.annotate(vm, {labels.WAS: None, labels.HALTED_BY: None, labels.HALTED_GENERATION: None, labels.MOVED_TO: None})
+    return patches.annotate(vm, dict.fromkeys((labels.WAS, labels.HALTED_BY, labels.HALTED_GENERATION, labels.HALTED_AT, labels.MOVED_TO)))
 
 
 def _announced(x: Crossing, vm: Object) -> bool:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from migrate import __version__
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, Refused, Unreachable
+from migrate.model.labels import OWNER
 from migrate.transfer import trust
 from migrate.transfer.patience import AGAIN, Interrupted, Patience
 from migrate.transfer.ranges import READ_BYTES, Range
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from migrate.transfer.portforward import Forward
 
 TOKEN_HEADER = "x-kubevirt-export-token"  # noqa: S105 - the name of a header
+USER_AGENT = f"{OWNER}/{__version__}"
 CONNECT_S = 10.0
 READ_S = 60.0
 """The proxy gives an export server 30 s for its headers; silence of a minute is a dead stream."""
@@ -43,7 +46,7 @@ class ExportClient:
         With `forward` every connection goes that way, whatever host the URL names; its certificate must be for that host all the same.
         """
         self._tls = trust.context(ca_pem)
-        self._headers = {TOKEN_HEADER: token} if token else {}
+        self._headers = {"user-agent": USER_AGENT} | ({TOKEN_HEADER: token} if token else {})
         self._clock = clock
         self._streams = streams
         self._forward = forward

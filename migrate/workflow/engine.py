@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from migrate.model.errors import Blocked, Conflict, Held, MigrateError, Problem, Stalled, StepFailed, Taken, Unreachable
 from migrate.model.observation import Observation, State, unknown
@@ -39,8 +38,6 @@ class StepLog:
     acts: int = 0
     last: Observation | None = None
     skipped: bool = False
-    acted_at: datetime | None = None
-    """When the first act of this run was made."""
 
 
 @dataclass(slots=True)
@@ -128,7 +125,6 @@ class Engine:
                 case Verdict.ACT:
                     watch.acts += 1
                     entry.acts += 1
-                    entry.acted_at = entry.acted_at or self.x.clock.now()
                     watch.trouble = self._act(step)
                 case Verdict.WAIT:
                     self._wait(step, entry, watch, seen)

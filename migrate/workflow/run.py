@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from migrate.kube.cluster import Cluster
@@ -20,7 +19,7 @@ from migrate.reading.machine import halted_by
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
 from migrate.steps.clean_up import let_go
-from migrate.workflow import playbook, records, reporting
+from migrate.workflow import moments, playbook, records, reporting
 from migrate.workflow.ask import Asked, Question, ask
 from migrate.workflow.crossing import crossing
 from migrate.workflow.crossing import engine as engine_of
@@ -60,7 +59,6 @@ class Run:
         self._templates = templates
         self._bell = threading.Event()
         self._record: Record | None = None
-        self._acted: dict[str, datetime] = {}
 
     def move(self) -> Ending:
         """Run the playbook to its end, or to the first thing that stops it.
@@ -73,6 +71,12 @@ class Run:
             return self._closed(asked)
         x = self._crossing(asked.migration)
         engine = self._engine(x)
+        try:
+            return self._walk(x, engine)
+        except KeyboardInterrupt as error:  # it came when the engine was through, or while another error was being dealt with
+            return self._stopped(x, engine, error)
+
+    def _walk(self, x: Crossing, engine: Engine) -> Ending:
         with watch(x, self._bell):
             try:
                 engine.run()
@@ -174,21 +178,20 @@ class Run:
         self._close(x, Outcome.UNDONE)
 
     def _note(self, x: Crossing, entry: StepLog) -> None:
-        """Write down what a step took; only steps that did something are worth a write."""
-        if entry.acts == 0:
+        """Write down what a step took, and when source and target stood or ran, even if an earlier run did not live to note that."""
+        if entry.acts == 0 and entry.name not in moments.STEPS:
             return
         record = records.read(x.target, x.migration.names.record)
         if record is None:
             return
-        last = entry.last
-        moved = sum(disk.bytes_done or 0 for disk in last.disks) if last is not None and last.disks else None
-        record = record.tally(entry.name, seconds=entry.seconds, acts=entry.acts, bytes=moved)
-        if entry.name == "stop-source" and record.halted is None:
-            record = replace(record, halted=entry.acted_at)
-        if entry.name == "start-target":
-            record = replace(record, ready=self._clock.now())
-        records.write(x, record)
-        self._record = record
+        noted = moments.note(x, record, entry)
+        if entry.acts:
+            last = entry.last
+            moved = sum(disk.bytes_done or 0 for disk in last.disks) if last is not None and last.disks else None
+            noted = noted.tally(entry.name, seconds=entry.seconds, acts=entry.acts, bytes=moved)
+        if noted != record:
+            records.write(x, noted)
+        self._record = noted
 
     def _note_stop(self, x: Crossing, outcome: Outcome) -> None:
         """Write down how this run ended. Only the holder of the claim may: the record of a running migration is its runner's."""
