@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from migrate.lab import typed_merge
 from migrate.lab.fieldset import NOTHING, STRIPPED, Fields, decode, encode, fields_of, remove, shown, with_named
 from migrate.lab.notation import Schema
 from migrate.lab.schema import with_metadata
+from migrate.lab.store import clone
 
 BEFORE_FIRST_APPLY = "before-first-apply"
 """Manager that gets the fields of an object that nobody tracked before its first apply."""
@@ -135,7 +135,7 @@ def track(
 
     managedFields sent with the object count when they are readable; `[{}]` forgets all of them.
     """
-    result = copy.deepcopy(dict(new))
+    result: dict[str, Any] = clone(dict(new))
     metadata = result.setdefault("metadata", {})
     sent = metadata.get("managedFields")
     entries = read(sent) or read(((live or {}).get("metadata") or {}).get("managedFields"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import jsonpointer
 from migrate.lab.notation import Schema
 from migrate.lab.schema import with_metadata
 from migrate.lab.schema_walk import child
+from migrate.lab.store import clone
 
 OPERATIONS_LIMIT = 10_000
 
@@ -35,7 +35,7 @@ def json_patch(obj: Mapping[str, Any], ops: Any) -> dict[str, Any]:
         raise PatchFailed(400, "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(ops) > OPERATIONS_LIMIT:
         raise PatchFailed(413, f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(ops)}")
-    result: Any = copy.deepcopy(dict(obj))
+    result: Any = clone(dict(obj))
     for op in ops:
         result = _one(result, op)
     if not isinstance(result, dict):
@@ -56,14 +56,18 @@ def _one(obj: Any, op: Any) -> Any:
 
 def merge_patch(obj: Any, patch: Any) -> Any:
     """Apply an RFC 7386 merge patch to a copy: null removes, objects merge, everything else replaces."""
+    return _merged(clone(obj), patch)
+
+
+def _merged(obj: Any, patch: Any) -> Any:
     if not isinstance(patch, Mapping):
-        return copy.deepcopy(patch)
-    result = dict(copy.deepcopy(obj)) if isinstance(obj, Mapping) else {}
+        return clone(patch)
+    result = obj if isinstance(obj, dict) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)
         else:
-            result[key] = merge_patch(result.get(key), value)
+            result[key] = _merged(result.get(key), value)
     return result
 
 
@@ -85,7 +89,7 @@ def _objects(obj: Any, patch: Mapping[str, Any], schema: Schema) -> dict[str, An
             pass
         case other:
             raise PatchFailed(400, f"Unknown patch type: {other}")
-    result = copy.deepcopy(obj) if isinstance(obj, dict) else {}
+    result = clone(obj) if isinstance(obj, dict) else {}
     keep = patch.get("$retainKeys")
     if keep is not None:
         if not isinstance(keep, list):
@@ -122,7 +126,7 @@ def _lists(live: Sequence[Any], patch: Sequence[Any], schema: Schema) -> list[An
         return [*live, *(item for item in dict.fromkeys(patch) if item not in live)]
     if any(isinstance(item, Mapping) and item.get("$patch") == "replace" for item in patch):
         return [_bare(item) for item in patch if item.get("$patch") != "replace"]
-    result = [copy.deepcopy(item) for item in live]
+    result = [clone(item) for item in live]
     for item in patch:
         if not isinstance(item, Mapping):
             raise PatchFailed(400, "invalid patch: a list of objects has an item that is no object")

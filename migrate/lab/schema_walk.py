@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import datetime
 import json
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrate.lab.notation import Schema
+from migrate.lab.store import clone
 
 KEEP = "x-kubernetes-preserve-unknown-fields"
 REQUIRED = "FieldValueRequired"
@@ -57,12 +57,12 @@ def prune(schema: Schema, value: Any, path: str = "") -> tuple[Any, list[str]]:
             unknown: list[str] = []
             for key, item in value.items():
                 if not path and key in ("apiVersion", "kind", "metadata"):
-                    result[key] = copy.deepcopy(item)
+                    result[key] = clone(item)
                     continue
                 below = child(schema, key)
                 if below is None:
                     if keeps:
-                        result[key] = copy.deepcopy(item)
+                        result[key] = clone(item)
                     else:
                         unknown.append(join(path, key))
                     continue
@@ -83,7 +83,7 @@ def fill(schema: Schema, value: Any) -> None:
             for key, below in schema.get("properties", {}).items():
                 absent = key not in value or (value[key] is None and not below.get("nullable"))
                 if absent and "default" in below:
-                    value[key] = copy.deepcopy(below["default"])
+                    value[key] = clone(below["default"])
                 if key in value:
                     fill(below, value[key])
             extra = schema.get("additionalProperties")

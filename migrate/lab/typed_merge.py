@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from migrate.lab.fieldset import Fields, Path, below, entries, item_key, item_schema, shape, shown
 from migrate.lab.notation import Schema
 from migrate.lab.schema_walk import KEEP, child, json_type
+from migrate.lab.store import clone
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ def merge(schema: Schema, live: Any, config: Any) -> Any:
     """Return `live` with everything that `config` says: maps and keyed lists merge, the rest is replaced."""
     kinds = shape(schema, live), shape(schema, config)
     if kinds == ("map", "map"):
-        result = {key: copy.deepcopy(item) for key, item in live.items() if key not in config}
+        result = {key: clone(item) for key, item in live.items() if key not in config}
         merged = {key: merge(below(schema, key), live[key], item) if key in live else item for key, item in config.items()}
         return {key: merged.get(key, result.get(key)) for key in [*live, *(k for k in config if k not in live)]}
     if kinds == ("list", "list"):
         return _lists(schema, live, config)
-    return copy.deepcopy(config)
+    return clone(config)
 
 
 def _lists(schema: Schema, live: list[Any], config: list[Any]) -> list[Any]:
@@ -92,13 +92,13 @@ def _lists(schema: Schema, live: list[Any], config: list[Any]) -> list[Any]:
     while i < len(left) or j < len(right):
         key = left[i][0] if i < len(left) else ""
         if i < len(left) and key not in configs:
-            result.append(copy.deepcopy(left[i][1]))
+            result.append(clone(left[i][1]))
             i += 1
         elif i < len(left) and (key in done or (shared and j < len(right) and shared[0] != key)):
             i += 1
         else:
             key, item = right[j]
-            result.append(merge(inner, lives[key], item) if key in lives else copy.deepcopy(item))
+            result.append(merge(inner, lives[key], item) if key in lives else clone(item))
             done.add(key)
             shared = [name for name in shared if name != key]
             j += 1

@@ -6,6 +6,7 @@ the structure around it.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,15 +46,7 @@ class Renderer:
     """Renders templates from folders; the first folder that has the name wins (the user's before ours)."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self._environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-            loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
-            undefined=jinja2.StrictUndefined,
-            autoescape=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        self._environment.filters["tojson"] = tojson
+        self._environment = _environment(tuple(map(str, folders)))
 
     def render(self, template: str, **context: object) -> tuple[Manifest, ...]:
         """Return the one manifest of a template. `context` comes from rendering/frames.py: it always has name, namespace, labels, pins.
@@ -90,6 +83,21 @@ class Renderer:
             raise _broken(template, where, error.message or "") from None
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise _broken(template, where, type(error).__name__) from None
+
+
+@functools.cache
+def _environment(folders: tuple[str, ...]) -> jinja2.Environment:
+    """Return what compiles templates, and keeps them: a process with many migrations compiles each once."""
+    made = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["tojson"] = tojson
+    return made
 
 
 def tojson(value: object) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
 
 from migrate.model.errors import UsageError
 
 
+@functools.lru_cache(maxsize=32)
 def context(ca_pem: str) -> ssl.SSLContext:
     """Return a TLS context that trusts the system's roots and every certificate of the text (PEM, may be empty).
 
     A leaf without its CA is enough (VERIFY_X509_PARTIAL_CHAIN), since `links.external.cert` may be just that, and since CDI's Go client
-    takes it too (cdi-import 2.1; kubevirt-export section 2, Links). Raises UsageError when the text is no PEM.
+    takes it too (cdi-import 2.1; kubevirt-export section 2, Links). Reading the system's roots takes longer than a request, so
+    the same text gives the same context. Raises UsageError when the text is no PEM.
     """
     made = ssl.create_default_context()
     made.minimum_version = ssl.TLSVersion.TLSv1_2
