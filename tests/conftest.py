@@ -64,6 +64,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted((item for item in items if item not in left_out), key=lambda item: item.path.name == LAST)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests told of their size and result with `record_property`, also where xdist ran them."""
+    reports = [report for word in ("passed", "failed") for report in terminalreporter.stats.get(word, [])]
+    for topic, words in sorted(pair for report in reports if report.when == "call" for pair in report.user_properties):
+        terminalreporter.write_line(f"{topic}: {words}")
+
+
 @pytest.fixture(scope="session")
 def make_lab(request: pytest.FixtureRequest) -> MakeLab:
     """Make labs on the backend that was asked for: simulated time on the embedded one, fast real time on the real one."""

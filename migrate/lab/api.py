@@ -21,6 +21,7 @@ from migrate.lab.api_update import retouch, system_write
 from migrate.lab.api_virtual import Responder, Routes
 from migrate.lab.auth import ANONYMOUS, Authentication
 from migrate.lab.discovery import Virtual
+from migrate.lab.doom import is_lost
 from migrate.lab.gc import Collector
 from migrate.lab.hangups import Hangups
 from migrate.lab.httpd import Dropped, Exchange, HttpServer
@@ -171,6 +172,7 @@ class ApiServer:
         request = exchange.request
         target = target_of(request)
         call = api_serve.Handling(self, exchange, target, ANONYMOUS)
+        exchange.mute = is_lost(self.trouble.doom, self.name, exchange.request, target)
         exchange.on_answer = lambda: self._note(call)
         try:
             call.user = self._authenticated(exchange, target)

@@ -18,6 +18,7 @@ from migrate.kube.kinds import CONFIGMAP, EXPORT, INGRESS, POD, SECRET, SERVICE,
 from migrate.lab import certs, export_certs
 from migrate.lab.bytesd import ByteServer, Dropped, Reply, Request, clean_path, redirect, text
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself
+from migrate.lab.doom import Fate, Heard
 from migrate.lab.export_links import host_and_port, targets_proxy, with_port
 from migrate.lab.export_outside import CA_NAME, NAMESPACE
 from migrate.lab.export_server import refusal
@@ -114,6 +115,7 @@ class ExportProxy(Controller):
 
     def answer(self, request: Request) -> Reply:
         """Answer one request: find the export, then pass on."""
+        self._meet_doom(request)
         if request.path == "/healthz":
             return text(200, "OK")
         if (clean := clean_path(request.path)) != request.path:
@@ -140,6 +142,26 @@ class ExportProxy(Controller):
             self.log.info("http: proxy error: %s", error)
             return Reply(502)
         return _cut(reply, order)
+
+    def _meet_doom(self, request: Request) -> None:
+        """Drop what never arrives, or would be answered to nobody."""
+        doom = self.runtime.trouble.doom
+        if doom is None:
+            return
+        part = request.headers.get("Range", "")
+        heard = Heard(
+            cluster=self.runtime.name,
+            place="export",
+            method=request.method,
+            path=f"{request.path} {part}".strip(),
+            verb="get",
+            resource="",
+            namespace="",
+            name="",
+            user_agent=request.headers.get("User-Agent", ""),
+        )
+        if doom.fate(heard) is not Fate.SERVED:
+            raise Dropped
 
     def _order(self, request: Request, namespace: str, *, export: str, rest: str) -> Order | None:
         words = rest.split("/")

@@ -10,7 +10,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from migrate.lab.doom import Doom
 
 SIZES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
@@ -150,6 +153,8 @@ class Trouble:
         self._orders: list[Order] = []
         self._ids = itertools.count(1)
         self._listeners: list[Callable[[Order], None]] = []
+        self.doom: Doom | None = None
+        """A client that is to die at one of its requests; tests alone choose which (lab/doom.py)."""
 
     def find(self, where: str, *actions: str, **facts: object) -> Order | None:
         """Return the first order for this point, and count it as used.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,6 +20,9 @@ EVENTS = 110
 """About how many events such a move tells."""
 BETWEEN_S = 0.3
 """About the longest time between two of them."""
+INTERRUPTED = 130
+SEED = os.environ.get("KILL_SEED") or str(random.SystemRandom().randrange(10**9))
+"""What the random instants follow from: give a printed one again to have the same."""
 
 
 def words(flow: Flow) -> list[str]:
@@ -76,10 +81,41 @@ def test_ctrl_c_lets_go_of_the_claim(shell: Shell, plant: Plant) -> None:
 @pytest.mark.parametrize("number", range(10))
 def test_sigkill_at_a_random_moment(shell: Shell, plant: Plant, number: int) -> None:
     """Ten kills at random instants, each followed by one run of the same command, which ends right."""
-    event, later_s = random.randrange(1, EVENTS), random.uniform(0, BETWEEN_S)
-    print(f"kill {number}: {later_s:.3f} s after event {event}")
     flow = plant(disks=("root", "data", "more"), mib=4, strategy="Always")
     before = flow.ours()
+    end = cut_short(shell, flow, signal.SIGKILL, number)
+    assert end.code in (0, -signal.SIGKILL), end
+    said = finished(shell, flow, before)
+    assert "HolderMaybeDead" not in [event.get("reason") for event in said]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(10))
+def test_sigterm_at_a_random_moment(shell: Shell, plant: Plant, number: int) -> None:
+    """Ten requests to end, as a drained node makes them: each lets go of the claim and says how things stand; the next run ends right."""
+    flow = plant(disks=("root", "data", "more"), mib=4, strategy="Always")
+    before = flow.ours()
+    end = cut_short(shell, flow, signal.SIGTERM, number)
+    assert end.last.get("outcome") == "moved" or (end.code, end.last.get("outcome")) == (INTERRUPTED, "interrupted"), end
+    assert not [line for line in flow.ours() if "Lease" in line]
+    said = finished(shell, flow, before)
+    assert not {"HolderDead", "HolderMaybeDead"} & {event.get("reason") for event in said}
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended that was sent a signal."""
+
+    code: int
+    last: dict[str, Any]
+    """The last line of its JSON."""
+
+
+def cut_short(shell: Shell, flow: Flow, sent: signal.Signals, number: int) -> End:
+    """Start a move and send it a signal some time after some event. KILL_SEED chooses the instants; what was chosen is printed."""
+    chance = random.Random(f"{SEED} {sent.name} {number}")
+    event, later_s = chance.randrange(1, EVENTS), chance.uniform(0, BETWEEN_S)
+    print(f"KILL_SEED={SEED}: {sent.name} no. {number}, {later_s:.3f} s after event {event}")
     process = shell.start(*words(flow), "-o", "json")
     assert process.stdout is not None
     with process:
@@ -87,7 +123,9 @@ def test_sigkill_at_a_random_moment(shell: Shell, plant: Plant, number: int) -> 
         try:
             process.wait(later_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-    print(f"it ended with {process.returncode} in {json.loads(told[-1])['step']}: {sorted(set(flow.ours()) - set(before))}")
-    said = finished(shell, flow, before)
-    assert "HolderMaybeDead" not in [event.get("reason") for event in said]
+            process.send_signal(sent)
+        told += process.stdout
+    whole = [json.loads(line) for line in told if line.endswith("\n")]
+    steps = [line["step"] for line in whole if "step" in line]
+    print(f"it ended with {process.returncode} in {steps[-1]}: {sorted(flow.ours())}")
+    return End(process.returncode, whole[-1])

@@ -13,6 +13,7 @@ from migrate.kube.session import open_cluster
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
 from migrate.model import labels
+from migrate.model.clock import Clock
 from migrate.model.errors import MigrateError
 from migrate.model.migration import Names, Options
 from migrate.model.observation import State
@@ -52,6 +53,9 @@ class Flow:
         """On the real API server our code runs under the accounts that `migrate rbac` prints, elsewhere if `accounts` are given."""
         self.lab, self.name = lab, name
         self.accounts = accounts or accounts_of(lab)
+        self.clock: Clock = lab.clock
+        """What our code takes for time."""
+        self.playbook = "cold-move"
         self.options = options
         namespace = namespace or home(lab)
         self.source = VMRef(lab.east.name, namespace, name)
@@ -88,10 +92,10 @@ class Flow:
         return self._run("undo", {"even_if_started": even_if_started})
 
     def _run(self, verb: str, wishes: dict[str, Any] | None = None, *, again: bool = False, **changes: Any) -> Ending:
-        question = Question(self.source, self.target, Options(**{**self.options, **changes}), again=again)
+        question = Question(self.source, self.target, Options(**{**self.options, **changes}), playbook=self.playbook, again=again)
         with ExitStack() as stack:
             source, target = (self._open(stack, ref) for ref in (self.source, self.target))
-            run = Run(question, source=source, target=target, clock=self.lab.clock, show=self._show)
+            run = Run(question, source=source, target=target, clock=self.clock, show=self._show)
             self.killed, mark = True, len(self.events)
             try:
                 ending: Ending = getattr(run, verb)(**(wishes or {}))
@@ -110,7 +114,7 @@ class Flow:
         return str(self.lab.kubeconfig) if self.lab.kubeconfig else None
 
     def _open(self, stack: ExitStack, ref: VMRef, purpose: str = "move") -> Cluster:
-        cluster = open_cluster(ref.context, kubeconfig=self.kubeconfig(purpose), namespace=ref.namespace, clock=self.lab.clock)
+        cluster = open_cluster(ref.context, kubeconfig=self.kubeconfig(purpose), namespace=ref.namespace, clock=self.clock)
         stack.callback(cluster.close)
         return cluster
 

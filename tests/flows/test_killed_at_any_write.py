@@ -1,0 +1,28 @@
+"""Killed before or after any of its writes, a command that is given again ends as if nobody had killed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from migrate.lab.up import Lab
+from tests.flows import matrix
+from tests.flows.crash import Story
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+Tell = Callable[[str, str], None]
+
+
+@pytest.mark.parametrize("playbook", matrix.PLAYBOOKS)
+def test_every_write_of_a_move(lab: Lab, record_property: Tell, playbook: str) -> None:
+    """Before it arrives, and carried out but unanswered: clusters and bytes are as after a clean run, a third run writes nothing."""
+    story = Story(matrix.moved, playbook=playbook)
+    assert matrix.run(lab, f"{playbook}, writes", story, choose=matrix.writes, tell=record_property) == []
+
+
+def test_every_write_of_an_undo(lab: Lab, record_property: Tell) -> None:
+    """On the way back as on the way there: the source runs again as it did, and nothing of ours is left but the record."""
+    story = Story(matrix.undo, before=matrix.unfinished)
+    assert matrix.run(lab, "undo, writes", story, choose=matrix.writes, tell=record_property) == []
