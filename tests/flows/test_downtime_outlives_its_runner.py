@@ -10,7 +10,7 @@ from tests.flows.conftest import Begin
 
 
 def test_a_run_that_stopped_in_between_loses_no_moment(begin: Begin) -> None:
-    """Stopped while the guest shuts down, and again while the target starts: the third run knows when it was halted and when it was ready."""
+    """Stopped while the guest shuts down, and again while the target starts: the third run knows when it was halted and ready."""
     flow = begin()
 
     def interrupt() -> None:
