@@ -66,9 +66,11 @@ def run(lab: Lab, title: str, story: Story, *, choose: Callable[[Clean], list[Po
         else:
             found += _told(title, fallen.met[0], fallen.other) if fallen.other else []
             left = left[len(fallen.met) :]
-    beside = len(points(model.requests)) - size
-    words = f"{title}: {size} crash points on {lives} VMs, {sum(not line.startswith(' ') for line in found)} differences"
-    tell("crash matrix", f"{words}; {len(model.requests)} requests, {beside} points of which are not told here" if beside else words)
+    every = f"{size} of the {len(points(model.requests))} points of its {len(model.requests)} requests"
+    tell(
+        "crash matrix",
+        f"{title}: {size} crash points, {sum(not line.startswith(' ') for line in found)} differences ({every}, on {lives} VMs)",
+    )
     return found
 
 
