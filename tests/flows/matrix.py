@@ -142,7 +142,7 @@ def prove(flow: Flow) -> None:
 def cleanup(flow: Flow) -> None:
     with ExitStack() as stack:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
-        for one in leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.clock, everywhere=(False, False)):
+        for one in leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.clock, everywhere=(False, False)).found:
             one.remove()
 
 
