@@ -109,7 +109,8 @@ def a_running_vm_is_moved(stage: Stage) -> None:
     """Moved, started as it ran; a dry run before, the same command and its status after."""
     flow = stage.plant(strategy="Always")
     flow.until(flow.runs)
-    assert flow.plan().report.outcome is Outcome.PLANNED
+    for make in (False, True):  # the namespace is there, so the right to make one is not asked for
+        assert flow.plan(create_namespace=make).report.outcome is Outcome.PLANNED
     ending = flow.move()
     assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
     assert flow.runs("west")
