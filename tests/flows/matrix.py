@@ -66,11 +66,10 @@ def run(lab: Lab, title: str, story: Story, *, choose: Callable[[Clean], list[Po
         else:
             found += _told(title, fallen.met[0], fallen.other) if fallen.other else []
             left = left[len(fallen.met) :]
-    every = f"{size} of the {len(points(model.requests))} points of its {len(model.requests)} requests"
-    tell(
-        "crash matrix",
-        f"{title}: {size} crash points, {sum(not line.startswith(' ') for line in found)} differences ({every}, on {lives} VMs)",
-    )
+    wrong = sum(not line.startswith(" ") for line in found)
+    every = f"of {len(points(model.requests))} points of its {len(model.requests)} requests, on {lives} VMs"
+    seldom = f"; {model.seldom} more requests came in one of two clean runs only" if model.seldom else ""
+    tell("crash matrix", f"{title}: {size} crash points, {wrong} differences ({every}{seldom})")
     return found
 
 
@@ -164,9 +163,10 @@ def _well(ending: Ending) -> None:
 
 
 COMMANDS: Iterable[tuple[str, Story]] = (
+    ("undo", Story(undo, before=unfinished)),
     ("undo of a started target", Story(undo_started, before=moved)),
     ("retire", Story(retire, before=moved, options={"start": Start.NEVER})),
     ("verify", Story(prove, before=moved, options={"start": Start.NEVER, "verify": Verify.SIZE})),
     ("cleanup", Story(cleanup, before=unfinished)),
 )
-"""Every other command that writes, each on what it is for; `undo` of an unfinished move stands for itself."""
+"""Every other command that writes, each on what it is for."""

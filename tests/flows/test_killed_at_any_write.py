@@ -1,4 +1,4 @@
-"""Killed before or after any of its writes, a command that is given again ends as if nobody had killed it."""
+"""Killed before or after any of its writes, each time anew, a move that is asked for again ends as if nobody had killed it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,3 @@ def test_every_write_of_a_move(lab: Lab, record_property: Tell, playbook: str) -
     """Before it arrives, and carried out but unanswered: clusters and bytes are as after a clean run, a third run writes nothing."""
     story = Story(matrix.moved, playbook=playbook)
     assert matrix.run(lab, f"{playbook}, writes", story, choose=matrix.writes, tell=record_property) == []
-
-
-def test_every_write_of_an_undo(lab: Lab, record_property: Tell) -> None:
-    """On the way back as on the way there: the source runs again as it did, and nothing of ours is left but the record."""
-    story = Story(matrix.undo, before=matrix.unfinished)
-    assert matrix.run(lab, "undo, writes", story, choose=matrix.writes, tell=record_property) == []

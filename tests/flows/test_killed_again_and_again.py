@@ -13,7 +13,7 @@ from tests.flows.crash import Story, clean
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 DEATHS = 12
-"""How often one VM's command is killed before its end is compared: a read changes nothing, so a life may have many deaths."""
+"""How often one VM's command is killed before its end is compared. If that is another end, each of these deaths is tried alone."""
 Tell = Callable[[str, str], None]
 
 
@@ -37,5 +37,5 @@ def test_every_way_of_moving_and_proving_bytes(lab: Lab, record_property: Tell, 
 
 @pytest.mark.parametrize(("command", "story"), matrix.COMMANDS, ids=[name for name, _ in matrix.COMMANDS])
 def test_every_write_of_the_other_commands(lab: Lab, record_property: Tell, command: str, story: Story) -> None:
-    """Going back once the target was started, the proof made again, the source retired, leftovers removed: cut short, each goes on."""
+    """Going back (also from a started target), proving again, retiring the source, cleaning up: cut short, each goes on."""
     assert matrix.run(lab, f"{command}, writes", story, choose=matrix.writes, tell=record_property, deaths=DEATHS) == []
