@@ -115,7 +115,7 @@ class Clean:
     later: tuple[str, ...]
     """What the same command writes when it is given once more."""
     seldom: int = 0
-    """Requests of the one clean run that the other did not send, so nobody can be killed there for certain."""
+    """Points of the one clean run that the other did not come to, so nobody can be killed there for certain."""
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def clean(lab: Lab, story: Story) -> Clean:
     assert other == [], "\n".join(other)
     usual = set(second.requests)
     kept = tuple(request for request in first.requests if request in usual)
-    return replace(first, requests=kept, seldom=len(first.requests) - len(kept))
+    return replace(first, requests=kept, seldom=len(points(first.requests)) - len(points(kept)))
 
 
 def _undisturbed(lab: Lab, story: Story) -> Clean:

@@ -68,7 +68,7 @@ def run(lab: Lab, title: str, story: Story, *, choose: Callable[[Clean], list[Po
             left = left[len(fallen.met) :]
     wrong = sum(not line.startswith(" ") for line in found)
     every = f"of {len(points(model.requests))} points of its {len(model.requests)} requests, on {lives} VMs"
-    seldom = f"; {model.seldom} more requests came in one of two clean runs only" if model.seldom else ""
+    seldom = f"; {model.seldom} more came in one of two clean runs only" if model.seldom else ""
     tell("crash matrix", f"{title}: {size} crash points, {wrong} differences ({every}{seldom})")
     return found
 
