@@ -1,4 +1,4 @@
-"""`migrate verify` and `migrate retire`: what comes after a finished move."""
+"""`migrate verify`, `migrate retire` and `migrate unfence`: what comes after a finished move."""
 
 from __future__ import annotations
 
@@ -83,6 +83,18 @@ def retire(
         afterwards = Afterwards(found.question, source=pair.source_cluster, target=pair.target_cluster, clock=SystemClock())
         _confirm(pair.source.name, yes, f"{pair.source}: {afterwards.to_retire()}")
         walk(output, pair, afterwards.retire)
+
+
+@opens_clusters
+def unfence(source: SourceArgument, target: TargetArgument, output: OutputOption = Output.TEXT, *, files: Files) -> None:
+    """Take the fence of `migrate vm --fence` off the source of a finished move. It stays halted; an unfinished move is undone instead."""
+    from migrate.model.clock import SystemClock
+    from migrate.workflow.afterwards import Afterwards
+
+    with ExitStack() as stack:
+        found = named(stack, [source, target], files, target="", source="", command="migrate unfence")
+        pair = found.pair
+        walk(output, pair, Afterwards(found.question, source=pair.source_cluster, target=pair.target_cluster, clock=SystemClock()).unfence)
 
 
 def _confirm(name: str, yes: str, words: str) -> None:

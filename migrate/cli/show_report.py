@@ -13,6 +13,7 @@ GOOD = {
     Outcome.UNFINISHED: "unfinished: it runs now, or its runner died",
     Outcome.PROVEN: "proven once more: every disk is equal to its source",
     Outcome.RETIRED: "the source VM and its disks are deleted",
+    Outcome.UNFENCED: "the source is not fenced (any more); it stays halted until somebody starts it",
     Outcome.PLANNED: "a dry run: nothing was written",
 }
 

@@ -49,6 +49,9 @@ def move(
     on_failure: Annotated[
         OnFailure, typer.Option(help="When a step fails before the start: leave all as it is, or undo.")
     ] = OnFailure.LEAVE,
+    fence: Annotated[
+        bool, typer.Option("--fence", help="Make the halted source unschedulable, so that nobody's start brings up its guest.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Ask anew after a finished or undone run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would be written, write nothing.")] = False,
     output: OutputOption = Output.TEXT,
@@ -76,6 +79,7 @@ def move(
         source_ca=pem_of(source_ca, "--source-ca"),
         target_ca=pem_of(target_ca, "--target-ca"),
         on_failure=on_failure,
+        fence=fence,
     )
     with ExitStack() as stack:
         pair = open_pair(stack, source, target, files)

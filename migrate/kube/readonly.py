@@ -7,9 +7,12 @@ from typing import Any, NamedTuple, Unpack
 from migrate.kube.cluster import Cluster, Deletion, Manifest, Write
 from migrate.kube.kinds import NAMESPACE, Kind, split_api_version
 from migrate.model.errors import Refused
+from migrate.model.labels import CLAIM
 
 _WITHOUT_DRY_RUN = frozenset({"upload.cdi.kubevirt.io", "subresources.kubevirt.io"})
 """Aggregated APIs that do not know dryRun: what is sent to them happens."""
+
+_CLAIM = "/" + CLAIM.replace("/", "~1")
 
 
 class Noted(NamedTuple):
@@ -32,6 +35,13 @@ class ReadOnly(Cluster):
         super().__init__(cluster.session, cluster.namespace)
         self._from_bells = cluster._from_bells
         self.noted: list[Noted] = []
+        self._would: dict[tuple[str, ...], Manifest] = {}
+        """What the server's dry run answered to a create or replace: read back as if it were there."""
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None, *, subresource: str = "") -> Manifest | None:
+        """Return what a noted create or replace would have made, else what is there."""
+        would = None if subresource else self._would.get(_identity(_about(kind, name, namespace or self.namespace)))
+        return would or super().get(kind, name, namespace, subresource=subresource)
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any] | str:
         """Send a question; only note anything else, since subresources do not know dryRun."""
@@ -40,15 +50,31 @@ class ReadOnly(Cluster):
         self.noted.append(Noted(f"{method} {path}", body if isinstance(body, dict) else {}))
         return {}
 
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        operations: list[dict[str, Any]],
+        namespace: str | None = None,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> Manifest:
+        """Try a JSON patch without its test on the claim, which was only noted and stands on no object."""
+        rest = [one for one in operations if not (one["op"] == "test" and one["path"].endswith(_CLAIM))]
+        return super().patch(kind, name, rest, namespace, subresource=subresource, dry_run=dry_run)
+
     def _create(self, manifest: Manifest, *, ours_ok: bool, dry_run: bool) -> Manifest:
         kind, name, space, body = self._addressed(manifest)
         self.noted.append(Noted("create", body))
         if kind.group in _WITHOUT_DRY_RUN:
             return body
         try:
-            return super()._create(manifest, ours_ok=ours_ok, dry_run=dry_run)
+            made = super()._create(manifest, ours_ok=ours_ok, dry_run=dry_run)
         except Refused as refusal:
-            return self._only_noted(refusal, kind, name, space, body)
+            made = self._only_noted(refusal, kind, name, space, body)
+        self._would[_identity(_about(kind, name, space))] = made
+        return made
 
     def _write(self, kind: Kind, method: str, name: str, namespace: str | None, **how: Unpack[Write]) -> Manifest:
         space, body = namespace or self.namespace, how["body"]
@@ -57,9 +83,12 @@ class ReadOnly(Cluster):
         if kind.group in _WITHOUT_DRY_RUN:
             return whole
         try:
-            return super()._write(kind, method, name, space, **how)
+            made = super()._write(kind, method, name, space, **how)
         except Refused as refusal:
             return self._only_noted(refusal, kind, name, space, whole)
+        if method == "PUT" and not how.get("subresource"):
+            self._would[_identity(_about(kind, name, space))] = made
+        return made
 
     def _delete(self, kind: Kind, name: str, namespace: str | None, **how: Unpack[Deletion]) -> None:
         self.noted.append(Noted("delete", _about(kind, name, namespace or self.namespace)))

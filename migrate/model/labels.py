@@ -47,6 +47,13 @@ MOVED_TO = f"{PREFIX}/moved-to"
 DIFFERS = f"{PREFIX}/differs"
 """Annotation on a target disk whose proof failed: JSON {places, sourceGeneration, at}. Such a disk is never called copied."""
 
+CLAIM = f"{PREFIX}/claim"
+"""Annotation on what a runner changes or deletes (both VMs, the target's disks, the record): the number of the claim under which it may,
+LEASE-UID/TRANSITIONS. Whoever takes the claim writes the new number first; every write tests it."""
+
+FENCED = f"{PREFIX}/fenced"
+"""Key in the node selector of a source VM that was halted with --fence: no node has it, so nobody's start brings up a guest."""
+
 RETIRED_BY = f"{PREFIX}/retired-by"
 """Annotation on a claim of the source, written right before its VM is deleted on request: id of the migration whose copy is proven."""
 
@@ -54,7 +61,7 @@ STARTED = f"{PREFIX}/started"
 """Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone."""
 
 START_ASKED = f"{PREFIX}/start-asked"
-"""Annotation on a target VM of run strategy Manual, written when KubeVirt took our request to start it: when. It is asked once."""
+"""Annotation on a target VM of run strategy Manual, written with that strategy once its instance is there: when. It is started once."""
 
 RECREATED = f"{PREFIX}/recreated"
 """Annotation on the CA ConfigMap: JSON {disk: how often its DataVolume was deleted to be made again}."""

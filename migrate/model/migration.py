@@ -56,6 +56,8 @@ class Options:
     target_ca: str = ""
     """PEM text given by the user for the target's export host, used by the proof."""
     on_failure: OnFailure = OnFailure.LEAVE
+    fence: bool = False
+    """Make the halted source unschedulable, so that a start by anybody brings up no guest."""
 
     LOOSE = frozenset({"parallel_disks", "allow_managed", "source_ca", "target_ca", "on_failure"})
 
@@ -94,9 +96,12 @@ class Names:
     proof: str
     """Export of the halted target VM, for the proof."""
     proof_token: str
+    target_claim: str
+    """Lease on the target's name: two sources never make one VM."""
 
     @classmethod
-    def of(cls, migration_id: str, source_uid: str) -> Names:
+    def of(cls, migration_id: str, source_uid: str, target: str = "") -> Names:
+        """Derive all names. `source_uid` and `target` (name of the target VM) are needed only for those of the claims."""
         base = f"migrate-{migration_id}"
         return cls(
             export=base,
@@ -107,6 +112,7 @@ class Names:
             claim=f"migrate-claim-{_short(source_uid)}",
             proof=f"{base}-proof",
             proof_token=f"{base}-proof-token",
+            target_claim=f"migrate-claim-{_short('target', target)}",
         )
 
 
@@ -135,4 +141,4 @@ class Migration:
 
     @property
     def names(self) -> Names:
-        return Names.of(self.id, self.source_uid)
+        return Names.of(self.id, self.source_uid, self.target.name)

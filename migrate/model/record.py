@@ -169,6 +169,7 @@ def _options(options: Options) -> dict[str, Any]:
         "sourceCa": options.source_ca,
         "targetCa": options.target_ca,
         "onFailure": options.on_failure.value,
+        "fence": options.fence,
     }
 
 
@@ -219,6 +220,7 @@ def _options_of(said: Mapping[str, Any]) -> Options:
         source_ca=str(said.get("sourceCa") or ""),
         target_ca=str(said.get("targetCa") or ""),
         on_failure=OnFailure(said.get("onFailure", plain.on_failure)),
+        fence=bool(said.get("fence", plain.fence)),
     )
 
 

@@ -24,6 +24,8 @@ class Outcome(StrEnum):
     """The disks of a finished move were compared once more, and are equal."""
     RETIRED = "retired"
     """The source VM and its disks were deleted, on request."""
+    UNFENCED = "unfenced"
+    """The source of a finished move may be started again."""
     PLANNED = "planned"
     """A dry run: nothing was written."""
     UNFINISHED = "unfinished"

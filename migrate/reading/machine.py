@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from migrate.model import labels
-from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, labels_of, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, labels_of, leaving, name_of, uid_of
 from migrate.model.was import Was
 
 FINAL = frozenset({"Succeeded", "Failed"})
@@ -78,15 +78,18 @@ def was_of(vm: Object, vmi: Object | None) -> Was:
     firmware = _template(vm, "domain", "firmware", default={})
     lived = dig(alive, "spec", "domain", "firmware", default={})
     grace = _template(vm, "terminationGracePeriodSeconds")
+    selector = _template(vm, "nodeSelector")
     return Was(
         run_strategy=str(strategy) if strategy else None,
         running=None if strategy or running is None else bool(running),
         instance="" if alive is None else uid_of(alive),
+        leaving=alive is not None and leaving(alive),
         guest_agent=agent_connected(alive),
         macs=_macs(vm, alive),
         uuid=str(firmware.get("uuid") or lived.get("uuid") or ""),
         serial=str(firmware.get("serial") or lived.get("serial") or ""),
         grace_s=None if grace is None else int(grace),
+        node_selector=_unfenced(selector),
     )
 
 
@@ -108,6 +111,12 @@ def halted_generation(vm: Object) -> int | None:
     """Read the HALTED_GENERATION annotation; None when there is none or it is no number."""
     text = annotations_of(vm).get(labels.HALTED_GENERATION, "")
     return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _unfenced(selector: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Return a node selector without a fence of ours; None where there was nothing else."""
+    rest = {key: value for key, value in (selector or {}).items() if key != labels.FENCED}
+    return rest if rest or selector == {} else None
 
 
 def _template(vm: Object, *path: str, default: Any = None) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from migrate.model import labels
@@ -67,12 +68,22 @@ def header(m: Migration, *, token: str) -> Frame:
     return _frame(m, "header", name=m.names.header, namespace=m.target.namespace, pins={("stringData",): {"header": line}}, line=line)
 
 
-def datavolume(m: Migration, disk: Disk, *, url: str, size_bytes: int, placement: Placement, generation: int) -> Frame:
+def datavolume(
+    m: Migration,
+    disk: Disk,
+    *,
+    url: str,
+    size_bytes: int,
+    placement: Placement,
+    generation: int,
+    stamp: Mapping[str, str] = MappingProxyType({}),
+) -> Frame:
     """Return the frame of target/datavolume.yaml.j2. `size_bytes`: the virtual size; CDI adds the filesystem overhead itself.
 
     `generation`: what our halt left the source at; another one makes the copy stale. Nobody else's claim is ever adopted as a copy.
     """
     http = {"url": url, "certConfigMap": m.names.ca, "secretExtraHeaders": [m.names.header]}
+    noted = {labels.DISK: disk.pvc, labels.SOURCE_GENERATION: str(generation), ADOPTION: "false"}
     return _frame(
         m,
         "disk",
@@ -81,13 +92,10 @@ def datavolume(m: Migration, disk: Disk, *, url: str, size_bytes: int, placement
         pins={
             ("spec", "source"): {"http": http},
             ("spec", "contentType"): ABSENT,
-            ("metadata", "annotations", labels.DISK): disk.pvc,
-            ("metadata", "annotations", labels.SOURCE_GENERATION): str(generation),
-            ("metadata", "annotations", ADOPTION): "false",
+            **{("metadata", "annotations", key): value for key, value in (noted | dict(stamp)).items()},
         },
         http=http,
-        generation=str(generation),
-        source_pvc=disk.pvc,
+        annotations={"cdi.kubevirt.io/storage.bind.immediate.requested": ""} | noted | dict(stamp),
         size=str(size_bytes),
         storage_class=placement.storage_class,
         volume_mode=placement.volume_mode,
@@ -95,8 +103,8 @@ def datavolume(m: Migration, disk: Disk, *, url: str, size_bytes: int, placement
     )
 
 
-def vm(m: Migration, source_vm: Mapping[str, Any], *, was: Was) -> Frame:
-    """Return the frame of target/vm.yaml.j2: the target VM, halted."""
+def vm(m: Migration, source_vm: Mapping[str, Any], *, was: Was, stamp: Mapping[str, str] = MappingProxyType({})) -> Frame:
+    """Return the frame of target/vm.yaml.j2: the target VM, halted. `stamp` as in `record`."""
     made = translate(source_vm, migration=m, was=was)
     frame = _frame(
         m,
@@ -104,21 +112,32 @@ def vm(m: Migration, source_vm: Mapping[str, Any], *, was: Was) -> Frame:
         name=m.target.name,
         namespace=m.target.namespace,
         pins={("spec", "runStrategy"): "Halted", ("spec", "running"): ABSENT, ("spec", "dataVolumeTemplates"): ABSENT},
-        annotations=made.annotations,
+        annotations=made.annotations | dict(stamp),
         spec=made.spec,
     )
     frame["labels"] = made.labels | frame["labels"]
     return frame
 
 
-def record(m: Migration, record: Record) -> Frame:
-    """Return the frame of target/record.yaml.j2."""
+def record(m: Migration, record: Record, *, stamp: Mapping[str, str] = MappingProxyType({})) -> Frame:
+    """Return the frame of target/record.yaml.j2. `stamp`: the annotation with the number of the claim."""
     data = record.to_data()
-    return _frame(m, "record", name=m.names.record, namespace=m.target.namespace, pins={("data",): data}, data=data)
+    name, namespace = m.names.record, m.target.namespace
+    return _frame(m, "record", name=name, namespace=namespace, pins={("data",): data}, data=data, annotations=dict(stamp))
 
 
-def claim(m: Migration, *, holder: str, seconds: int, acquired: datetime, renewed: datetime, transitions: int = 0) -> Frame:
-    """Return the frame of target/claim.yaml.j2 (the Lease, in the source VM's namespace)."""
+def claim(
+    m: Migration,
+    *,
+    name: str,
+    namespace: str,
+    holder: str,
+    seconds: int,
+    acquired: datetime,
+    renewed: datetime,
+    transitions: int = 0,
+) -> Frame:
+    """Return the frame of target/claim.yaml.j2: the Lease on the source VM, or the one on the target's name."""
     spec = {
         "holderIdentity": holder,
         "leaseDurationSeconds": seconds,
@@ -126,7 +145,7 @@ def claim(m: Migration, *, holder: str, seconds: int, acquired: datetime, renewe
         "renewTime": _micro(renewed),
         "leaseTransitions": transitions,
     }
-    return _frame(m, "claim", name=m.names.claim, namespace=m.source.namespace, pins={("spec",): spec}, spec=spec)
+    return _frame(m, "claim", name=name, namespace=namespace, pins={("spec",): spec}, spec=spec)
 
 
 def _frame(

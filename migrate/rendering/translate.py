@@ -103,14 +103,15 @@ def _pin_identity(spec: dict[str, Any], was: Was) -> None:
 
 
 def _free_from_node(spec: dict[str, Any], notes: list[str]) -> None:
-    selector = spec.get("nodeSelector")
-    if selector and _HOSTNAME in selector:
+    """Leave out the selectors that hold for the source alone: a node's name, and our fence."""
+    selector = spec.get("nodeSelector") or {}
+    if _HOSTNAME in selector:
         notes.append(f"nodeSelector {_HOSTNAME}={selector[_HOSTNAME]} is left out: it names a node of the source")
-        rest = {key: value for key, value in selector.items() if key != _HOSTNAME}
-        if rest:
-            spec["nodeSelector"] = rest
-        else:
-            del spec["nodeSelector"]
+    rest = {key: value for key, value in selector.items() if key not in (_HOSTNAME, marks.FENCED)}
+    if rest:
+        spec["nodeSelector"] = rest
+    else:
+        spec.pop("nodeSelector", None)
 
 
 def _move_networks(spec: dict[str, Any], migration: Migration, notes: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Remove what only the move needed: exports, tokens, CA and header, and last of all the claim."""
+"""Remove what only the move needed: exports, tokens, CA and header, and last of all the claims."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import CONFIGMAP, EXPORT, LEASE, SECRET, Kind
+from migrate.kube.kinds import CONFIGMAP, EXPORT, SECRET, Kind
 from migrate.model import labels
 from migrate.model.errors import MigrateError
 from migrate.model.objects import dig, leaving, name_of
@@ -38,16 +38,14 @@ class CleanUp:
         for cluster, export in ((x.source, names.export), (x.target, names.proof)):
             if exporting.exporter_pods(cluster, export):
                 return waiting("ExporterLeaving", f"the server pod of export {export} is not gone yet")
-        lease = x.source.get(LEASE, names.claim)
-        if lease is not None and labels.is_ours(lease, x.migration.id):
-            return needed("ClaimLeft", "the claim on the source VM is given up last")
+        if claims.left(x):
+            return needed("ClaimLeft", "the claims on source and target are given up last")
         return done("CleanedUp", "nothing that only the move needed is left")
 
     def act(self, x: Crossing) -> None:
         x.works.cancel(x.migration.id)
         if looks.remove_all(x, *scaffold(x)).state is State.DONE:
-            claims.forget(x)
-            looks.remove(x, x.source, LEASE, x.migration.names.claim)
+            claims.give_up(x)
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - there is nothing to take back
         return done("Nothing", "what was removed is made again when it is needed")

@@ -10,7 +10,7 @@ from migrate.model.observation import Observation, done, needed
 from migrate.reading.common import generic
 from migrate.reading.machine import written_was
 from migrate.rendering import frames
-from migrate.steps import looks
+from migrate.steps import looks, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -37,7 +37,7 @@ class CreateTarget:
                 why="the VM or its annotation is gone",
                 now="see who changed it; then run the same again",
             )
-        x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, vm, was=was)), ours_ok=True)
+        x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, vm, was=was, stamp=stamps.written(x))), ours_ok=True)
 
     def undo(self, x: Crossing) -> Observation:
         refusal = looks.refuse_undo(x)

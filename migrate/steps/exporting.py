@@ -22,7 +22,7 @@ from migrate.model.observation import Observation, blocked, needed, waiting
 from migrate.reading.common import taken
 from migrate.reading.export import Links, ended, links_of, read_export
 from migrate.rendering import frames
-from migrate.steps import forwarding
+from migrate.steps import claims, forwarding
 from migrate.steps.base import Crossing
 from migrate.transfer.export_client import ExportClient
 
@@ -119,6 +119,7 @@ def make(x: Crossing, export: Export) -> None:
             *x.render("source/export-token.yaml.j2", **frames.export_token(x.migration, token=token, proof=proof)), ours_ok=True
         )
     if export.found is None:
+        claims.renew(x)
         version = export.cluster.serves(EXPORT) or EXPORT.versions[0]
         frame = frames.export(x.migration, version=version, ttl=time_to_live(export.disks), proof=proof)
         export.cluster.create(*x.render("source/export.yaml.j2", **frame), ours_ok=True)

@@ -35,7 +35,7 @@ from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_
 from migrate.reading.managers import managed_by
 from migrate.reading.references import references_of
 from migrate.reading.users import pods_on, vms_on
-from migrate.steps import forwarding, permissions, rehearsal, strategies
+from migrate.steps import forwarding, permissions, rehearsal
 from migrate.steps.base import Crossing
 from migrate.steps.doors import Door, find_door
 from migrate.steps.prepare_target import look_at_namespace
@@ -51,12 +51,11 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     was = was_of(vm, vmi) if vm is not None else Was()
     claims = {disk.pvc: found for disk in m.disks if (found := x.source.get(PVC, disk.pvc)) is not None}
     raised = vm is not None and instance_alive(vmi) and grace_s(vm, vmi) == 0
-    stop = ["stop"] * raised + ["start"] * strategies.on_source(was).request
-    start = ["start"] * strategies.on_target(was, m.options.start).request
+    stop = ["stop"] * raised
     here, there = (look_at_namespace(cluster) is not None for cluster in (x.source, x.target))
     needs = permissions.of_source(m, subresources=stop)
     source, source_door = _side(x, x.source, needs, ca_given=m.options.source_ca, namespace_there=here)
-    needs = permissions.of_target(m, subresources=start, namespace_there=there)
+    needs = permissions.of_target(m, namespace_there=there)
     target, target_door = _side(x, x.target, needs, ca_given=m.options.target_ca, namespace_there=there)
     facts = Facts(
         source=source,

@@ -19,7 +19,7 @@ from migrate.reading.importing import read_import, to_create
 from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
-from migrate.steps import claims, exporting, looks, patches
+from migrate.steps import claims, exporting, looks, patches, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.exporting import Export
 
@@ -191,6 +191,7 @@ def _ship(x: Crossing, export: Export) -> None:
     names = x.migration.names
     if not _same_ca(x.target.get(CONFIGMAP, names.ca), export):
         x.target.apply(*x.render("target/ca.yaml.j2", **frames.ca(x.migration, pem=export.ca_pem)), force=True)
+    claims.renew(x)
     if not _same_header(x.target.get(SECRET, names.header), export):
         x.target.apply(*x.render("target/header.yaml.j2", **frames.header(x.migration, token=export.token)), force=True)
 
@@ -225,7 +226,7 @@ def _throw_away(x: Crossing, name: str) -> None:
     """Delete a disk so that it is made anew."""
     volume = x.target.get(DATAVOLUME, name)
     if volume is not None and not leaving(volume) and labels.is_ours(volume, x.migration.id) and _counted(x, name):
-        x.target.delete(DATAVOLUME, name, uid=uid_of(volume))
+        stamps.delete(x, x.target, DATAVOLUME, volume)
 
 
 def _delete_importer(x: Crossing, name: str) -> None:
@@ -265,7 +266,10 @@ def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
             )
             if isinstance(placed, Problem):
                 raise Blocked.of([placed])
-            frame = frames.datavolume(x.migration, disk, url=url, size_bytes=client.size(raw), placement=placed, generation=generation)
+            size = client.size(raw)
+            frame = frames.datavolume(
+                x.migration, disk, url=url, size_bytes=size, placement=placed, generation=generation, stamp=stamps.written(x)
+            )
             claims.renew(x)
             x.target.create(*x.render("target/datavolume.yaml.j2", **frame), ours_ok=True)
     finally:

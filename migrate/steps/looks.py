@@ -14,7 +14,7 @@ from migrate.model.observation import Observation, State, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation, instance_alive, launcher_pods, set_by, strategy_of
-from migrate.steps import patches
+from migrate.steps import patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
 
@@ -23,6 +23,8 @@ OURS: Mapping[str, str | None] = {labels.ID: None}
 VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
 """Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
 SET_BY_ANOTHER = "somebody else set its run strategy since we made it"
+FENCED = frozenset({VM, DATAVOLUME})
+"""Kinds whose loss would lose bytes: deleted only under the claim that stands on them."""
 MARKED = OURS
 """Selector of what carries an id of ours, whoever made it."""
 
@@ -149,7 +151,7 @@ def target_stopped(x: Crossing) -> Observation:
     if vm is None or not labels.is_ours(vm, x.migration.id):
         return done("NotStarted", "the target is not there")
     if strategy_of(vm) != HALTED and not leaving(vm):
-        x.target.patch(VM, name, patches.guarded(vm, patches.strategy(vm, run_strategy=HALTED)))
+        x.target.patch(VM, name, stamps.guarded(x, vm, patches.strategy(vm, run_strategy=HALTED)))
         return waiting("TargetStopping", "the target is asked to stop")
     if instance_alive(x.target.get(VMI, name)) or launcher_pods(x.target.list(POD, labels=VIRT_PODS), name):
         return waiting("TargetStopping", "the target's guest is shutting down")
@@ -161,7 +163,7 @@ def refuse_undo(x: Crossing) -> Observation | None:
     problem = target_started(x)
     if problem is not None:
         return blocked("TargetStarted", problem)
-    lost = tuple(_lost(x)) if _made_anything(x) else ()
+    lost = tuple(_lost(x)) if made_anything(x) else ()
     if not lost:
         return None
     kept = ", ".join(copies(x))
@@ -176,7 +178,8 @@ def refuse_undo(x: Crossing) -> Observation | None:
     )
 
 
-def _made_anything(x: Crossing) -> bool:
+def made_anything(x: Crossing) -> bool:
+    """Tell whether a VM or disks of this migration are on the target."""
     vm = x.target.get(VM, x.migration.target.name)
     return bool(disks_there(x)) or (vm is not None and labels.is_ours(vm, x.migration.id))
 
@@ -203,7 +206,10 @@ def remove(x: Crossing, cluster: Cluster, kind: Kind, name: str) -> bool:
     if found is None or not labels.is_ours(found, x.migration.id):
         return True
     if not leaving(found):
-        cluster.delete(kind, name, uid=uid_of(found))
+        if kind in FENCED:
+            stamps.delete(x, cluster, kind, found)
+        else:
+            cluster.delete(kind, name, uid=uid_of(found))
     return False
 
 

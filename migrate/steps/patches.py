@@ -29,12 +29,22 @@ def annotate(obj: Object, wanted: Mapping[str, str | None]) -> Operations:
     if not present and any(value is not None for value in wanted.values()):
         operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
     for key, value in wanted.items():
-        path = "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")
+        path = annotation_path(key)
         if value is None and key in present:
             operations.append({"op": "remove", "path": path})
         elif value is not None and present.get(key) != value:
             operations.append({"op": "add", "path": path, "value": value})
     return operations
+
+
+def annotation_path(key: str) -> str:
+    """Return the JSON pointer of an annotation (RFC 6901)."""
+    return f"/metadata/annotations/{escaped(key)}"
+
+
+def escaped(key: str) -> str:
+    """Return a key as it stands in a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def strategy(vm: Object, *, run_strategy: str | None = None, running: bool | None = None) -> Operations:

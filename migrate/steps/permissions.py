@@ -45,7 +45,7 @@ FORWARD = Need(POD, ("get", "create"), "portforward")
 
 
 def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Need]:
-    """Yield what the source must allow. `subresources`: stop or start of the VM, where its strategy needs them."""
+    """Yield what the source must allow. `subresources`: stop of the VM, where its guest would be killed at once."""
     yield Need(VM, ("get", "list", "watch", "patch"))
     yield Need(VMI, ("get", "list", "watch"))
     yield Need(POD, ("list", "watch"))
@@ -59,8 +59,9 @@ def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Nee
         yield Need(VM_SUBRESOURCES, ("update",), word)
 
 
-def of_target(m: Migration, *, subresources: Sequence[str] = (), namespace_there: bool = True) -> Iterator[Need]:
+def of_target(m: Migration, *, namespace_there: bool = True) -> Iterator[Need]:
     """Yield what the target must allow. `namespace_there`: the namespace that may be made is there already."""
+    yield Need(LEASE, ("get", "create", "update", "delete"))
     yield Need(VM, ("get", "list", "watch", "create", "patch", "delete"))
     yield Need(VMI, ("get", "list", "watch"))
     yield Need(CONFIGMAP, ("get", "create", "patch", "delete"))
@@ -75,13 +76,11 @@ def of_target(m: Migration, *, subresources: Sequence[str] = (), namespace_there
         yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
     if m.options.create_namespace and not namespace_there:
         yield Need(NAMESPACE, ("get", "create"))
-    for word in subresources:
-        yield Need(VM_SUBRESOURCES, ("update",), word)
 
 
 def of_retirement(m: Migration) -> Iterator[Need]:
     """Yield what the source must allow so that it can be retired; asked before, since half a retirement is worse than none."""
-    yield Need(VM, ("get", "list", "delete"))
+    yield Need(VM, ("get", "list", "patch", "delete"))
     yield Need(LEASE, ("get", "create", "update", "delete"))
     if m.disks:
         yield Need(PVC, ("get", "patch", "delete"))

@@ -8,13 +8,14 @@ from migrate import __version__
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import CONFIGMAP, NAMESPACE, PVC, STORAGECLASS, STORAGEPROFILE, VM, VMI
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, leaving, name_of
+from migrate.model.objects import Object, dig, leaving, name_of
 from migrate.model.observation import Observation, blocked, done, needed
 from migrate.model.record import Record
+from migrate.model.report import stamp
 from migrate.reading.common import generic
 from migrate.reading.machine import was_of
 from migrate.rendering import frames
-from migrate.steps import rehearsal
+from migrate.steps import rehearsal, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -39,7 +40,7 @@ class PrepareTarget:
         record = x.target.get(CONFIGMAP, x.migration.names.record)
         if record is None:
             return needed("RecordMissing", "the request is to be recorded on the target")
-        return generic(record, x.migration.id) or _rehearsed(x)
+        return generic(record, x.migration.id) or _closed(x, record) or _rehearsed(x)
 
     def act(self, x: Crossing) -> None:
         if look_at_namespace(x.target) is None:
@@ -47,10 +48,20 @@ class PrepareTarget:
                 x.target.create(*x.render("target/namespace.yaml.j2", **frames.namespace(x.migration)), ours_ok=True)
             return
         record = Record(migration=x.migration, tool=__version__, who=f"{x.runner.user}@{x.runner.host}", started=x.clock.now())
-        x.target.create(*x.render("target/record.yaml.j2", **frames.record(x.migration, record)), ours_ok=True)
+        x.target.create(*x.render("target/record.yaml.j2", **frames.record(x.migration, record, stamp=stamps.written(x))), ours_ok=True)
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - what this step made stays
         return done("Kept", "the record and the namespace stay")
+
+
+def _closed(x: Crossing, record: Object) -> Observation | None:
+    """Say that another run has finished or undone this migration between our question and our claim."""
+    known = Record.of_data(dig(record, "data", default={}))
+    if known.finished is None:
+        return None
+    words = f"the migration {x.migration.id} is closed: {known.outcome}"
+    why = f"another run closed it at {stamp(known.finished)}, after this one had begun"
+    return blocked("CaseClosed", Problem(words, where="target", why=why, now="run the same command again: it tells what is left to do"))
 
 
 def look_at_namespace(cluster: Cluster) -> Object | None:

@@ -10,11 +10,11 @@ from migrate.kube.kinds import DATAVOLUME, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked, Problem
 from migrate.model.migration import Disk, Format, Verify
-from migrate.model.objects import Object, annotations_of, moment, uid_of
+from migrate.model.objects import Object, annotations_of, moment
 from migrate.model.observation import DiskProgress, State
 from migrate.reading.machine import instance_alive, set_by
 from migrate.reading.proof import Proof, proof_of
-from migrate.steps import exporting, looks, patches
+from migrate.steps import exporting, looks, patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.exporting import Export
 from migrate.steps.work import Key, Work
@@ -91,8 +91,7 @@ def write(x: Crossing, disk: Disk, volume: Object, outcome: Outcome) -> None:
         proof, standing = Proof(outcome.digest, outcome.coverage.value, outcome.bytes, generation, at), proof_of(volume)
         deeper = standing is not None and standing.coverage != proof.coverage and holds(standing, outcome.coverage, generation)
         note = {labels.COMPARED if deeper else labels.PROOF: proof.to_json()}
-    same: patches.Operations = [{"op": "test", "path": "/metadata/uid", "value": uid_of(volume)}]
-    x.target.patch(DATAVOLUME, disk.target, [*same, *patches.annotate(volume, note)])
+    x.target.patch(DATAVOLUME, disk.target, stamps.claimed(x, volume, patches.annotate(volume, note)))
 
 
 def differs(disk: Disk, volume: Object) -> Problem | None:

@@ -8,7 +8,7 @@ from migrate.kube.kinds import VM
 from migrate.model import labels
 from migrate.model.objects import annotations_of
 from migrate.model.observation import Observation, done, needed
-from migrate.steps import looks, patches
+from migrate.steps import looks, patches, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -28,7 +28,7 @@ class ReleaseSource:
     def act(self, x: Crossing) -> None:
         vm = x.source.get(VM, x.migration.source.name)
         if vm is not None and annotations_of(vm).get(labels.HALTED_BY) == x.migration.id:
-            x.source.patch(VM, x.migration.source.name, patches.guarded(vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
+            x.source.patch(VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
 
     def undo(self, x: Crossing) -> Observation:
         refusal = looks.refuse_undo(x)
@@ -36,5 +36,5 @@ class ReleaseSource:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)
         if vm is not None and looks.released(x, vm):
-            x.source.patch(VM, x.migration.source.name, patches.guarded(vm, patches.annotate(vm, {labels.MOVED_TO: None})))
+            x.source.patch(VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: None})))
         return done("Removed", "the source is not marked as moved")

@@ -12,13 +12,13 @@ from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.migration import Verify
-from migrate.model.objects import Object, annotations_of, controller_of, dig, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, controller_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, blocked, done, needed, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation
 from migrate.reading.proof import proof_of
-from migrate.steps import looks, patches, permissions, proving
+from migrate.steps import looks, patches, permissions, proving, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -61,7 +61,7 @@ class RetireSource:
         for name, claim in claims.items():
             if not _is_marked(x, claim):
                 x.source.patch(PVC, name, patches.guarded(claim, patches.annotate(claim, {labels.RETIRED_BY: x.migration.id})))
-        x.source.delete(VM, name_of(vm), uid=uid_of(vm), version=dig(vm, "metadata", "resourceVersion"))
+        stamps.delete(x, x.source, VM, vm)
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - what is deleted is deleted
         return done("Nothing", "a source that was retired is gone")

@@ -84,6 +84,8 @@ def _lives(holder: Runner, me: Runner) -> bool | None:
     fields = process_fields(holder.pid)
     if fields is None:
         return None
+    if fields[0] in "Tt" and fields[19] == holder.started:
+        return None  # stopped (SIGSTOP, a debugger): it may be for good; whether it renews will tell
     return fields[0] not in "ZX" and fields[19] == holder.started
 
 

@@ -11,13 +11,13 @@ from datetime import UTC, timedelta
 from migrate.kube.kinds import VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, annotations_of, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, name_of
 from migrate.model.observation import Observation, State, blocked, done, needed, waiting
 from migrate.model.was import Was
 from migrate.reading.common import generic
 from migrate.reading.machine import instance_alive, strategy_of, written_was
 from migrate.reading.starting import read_running
-from migrate.steps import looks, patches, proving, strategies
+from migrate.steps import looks, patches, proving, stamps, strategies
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.strategies import HALTED, Going
 
@@ -58,14 +58,11 @@ class StartTarget:
         if vm is None or was is None:
             return
         going, at = strategies.on_target(was, x.migration.options.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
-        if strategy_of(vm) == going.run_strategy and labels.STARTED in annotations_of(vm):
-            path = f"/apis/subresources.kubevirt.io/v1/namespaces/{x.target.namespace}/virtualmachines/{name}/start"
-            x.target.call("PUT", path, {})
-            same: patches.Operations = [{"op": "test", "path": "/metadata/uid", "value": uid_of(vm)}]
-            x.target.patch(VM, name, [*same, *patches.annotate(vm, {labels.START_ASKED: at})])
-            return
-        note = patches.annotate(vm, {labels.STARTED: at if going.starts else None})
-        x.target.patch(VM, name, patches.guarded(vm, patches.strategy(vm, run_strategy=going.run_strategy), note))
+        if labels.STARTED in annotations_of(vm):
+            strategy, note = going.run_strategy, patches.annotate(vm, {labels.START_ASKED: at})
+        else:
+            strategy, note = going.first, patches.annotate(vm, {labels.STARTED: at if going.starts else None})
+        x.target.patch(VM, name, stamps.guarded(x, vm, patches.strategy(vm, run_strategy=strategy), note))
 
     def undo(self, x: Crossing) -> Observation:
         """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
@@ -99,6 +96,8 @@ def _not_ready(x: Crossing) -> Observation | None:
 def _watched(x: Crossing, vm: Object, was: Was, going: Going) -> Observation:
     """Say how far the start is. A strategy that somebody chose since then is theirs; a halt of theirs is not undone by us."""
     strategy, vmi = strategy_of(vm), x.target.get(VMI, x.migration.target.name)
+    if going.request and strategy == going.first and labels.START_ASKED not in annotations_of(vm) and instance_alive(vmi):
+        return needed("StrategyToRestore", f"its instance is there; its run strategy {going.run_strategy} is written now")
     seen = read_running(vm, vmi, strategy=strategy, want_agent=was.guest_agent)
     asked_once = seen.state is State.NEEDED and labels.START_ASKED in annotations_of(vm)
     now = "has no instance" if asked_once else "is Halted"

@@ -7,7 +7,6 @@ is what it halts.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from migrate.kube.kinds import CONFIGMAP, POD, VM, VMI
 from migrate.model import labels
@@ -29,9 +28,9 @@ from migrate.reading.machine import (
     written_was,
 )
 from migrate.reading.users import pods_on
-from migrate.steps import exporting, looks, patches, strategies
+from migrate.steps import exporting, fence, looks, patches, stamps, strategies
 from migrate.steps.base import Crossing, Limits
-from migrate.steps.strategies import HALTED, MANUAL, Going
+from migrate.steps.strategies import ALWAYS, HALTED, MANUAL, Going
 
 
 class StopSource:
@@ -79,17 +78,19 @@ class StopSource:
         vm, vmi = looks.judged(x.source, name, lambda: self.observe(x)), x.source.get(VMI, name)
         if vm is None:
             return
-        killed = _killed_at_once(vmi)
+        halt, killed = halting(vm), _killed_at_once(vmi)
         noted = _halted(x, vm) and halted_generation(vm) is not None
         if noted and killed:
-            _call(x, "stop", {"gracePeriod": DEFAULT_GRACE_S})
+            _stop_gently(x)
         elif noted:
-            x.source.patch(VM, name, patches.guarded(vm, halting(vm)))
-        elif (killed or not halting(vm)) and not _halted(x, vm):
-            x.source.patch(VM, name, patches.guarded(vm, _notes(x, vm, vmi, generation=None)))
+            x.source.patch(VM, name, stamps.guarded(x, vm, halt))
+        elif (killed or not halt) and not _halted(x, vm):
+            x.source.patch(VM, name, stamps.guarded(x, vm, _notes(x, vm, vmi, generation=None)))
         else:
-            note = _notes(x, vm, vmi, generation=generation_of(vm) + bool(halting(vm)))
-            x.source.patch(VM, name, patches.guarded(vm, note, [] if killed else halting(vm)))
+            fenced = fence.put_up(vm, x.migration.id) if x.migration.options.fence else []
+            spec, to_come = [*fenced, *([] if killed else halt)], bool(killed and halt)
+            note = _notes(x, vm, vmi, generation=generation_of(vm) + bool(spec) + to_come)
+            x.source.patch(VM, name, stamps.guarded(x, vm, note, spec))
 
     def undo(self, x: Crossing) -> Observation:
         """Set the source going again exactly as it was, and take our annotations off."""
@@ -109,19 +110,19 @@ class StopSource:
 def _set_going(x: Crossing, vm: Object, vmi: Object | None, was: Was) -> Observation:
     """Take one step back towards what the source was. Our annotations go last, so that a crash on the way forgets nothing."""
     going, name = strategies.on_source(was), x.migration.source.name
-    halted = strategy_of(vm) == HALTED
-    if going.request and halted:
-        x.source.patch(VM, name, patches.guarded(vm, spelled(vm, going, was)))
-        return waiting("Restoring", f"the source has run strategy {going.run_strategy} again; its start is next")
-    if going.request and strategy_of(vm) == MANUAL:
-        if instance_alive(vmi) and leaving(vmi):
-            return waiting("GuestShuttingDown", "the guest is still shutting down; it is started again after that")
-        if not instance_alive(vmi) and not _start_requested(vm):
-            _call(x, "start", {})
-            return waiting("Restoring", "the source is asked to start")
-    spec = spelled(vm, going, was) if halted else []
-    x.source.patch(VM, name, patches.guarded(vm, spec, _clearing(vm)))
-    return done("Restored", going.note or f"the source has run strategy {going.run_strategy if halted else strategy_of(vm)}")
+    strategy, alive = strategy_of(vm), instance_alive(vmi)
+    if alive and fence.fenced(vmi):
+        if strategy != HALTED:
+            x.source.patch(VM, name, stamps.guarded(x, vm, halting(vm)))
+        return waiting("Restoring", "an instance that the fence held back is removed first")
+    unfenced = fence.taken_down(vm, was)
+    if going.request and strategy in (HALTED, MANUAL, ALWAYS) and (strategy == HALTED or not alive or leaving(vmi)):
+        if strategy != ALWAYS or unfenced:
+            x.source.patch(VM, name, stamps.guarded(x, vm, unfenced, patches.strategy(vm, run_strategy=ALWAYS)))
+        return waiting("Restoring", f"the source is set going; its run strategy {going.run_strategy} follows once its instance is there")
+    ours = strategy == HALTED or (going.request and strategy == ALWAYS)
+    x.source.patch(VM, name, stamps.guarded(x, vm, unfenced, spelled(vm, going, was) if ours else [], _clearing(vm)))
+    return done("Restored", going.note or f"the source has run strategy {going.run_strategy if ours else strategy}")
 
 
 def _notes(x: Crossing, vm: Object, vmi: Object | None, *, generation: int | None) -> patches.Operations:
@@ -171,14 +172,11 @@ def _killed_at_once(vmi: Object | None) -> bool:
     return vmi is not None and instance_alive(vmi) and not leaving(vmi) and dig(vmi, "spec", "terminationGracePeriodSeconds") == 0
 
 
-def _start_requested(vm: Object) -> bool:
-    return any(request.get("action") == "Start" for request in dig(vm, "status", "stateChangeRequests", default=()))
-
-
-def _call(x: Crossing, verb: str, body: dict[str, Any]) -> None:
-    x.source.call(
-        "PUT", f"/apis/subresources.kubevirt.io/v1/namespaces/{x.source.namespace}/virtualmachines/{x.migration.source.name}/{verb}", body
-    )
+def _stop_gently(x: Crossing) -> None:
+    """Ask KubeVirt to stop the VM with a longer grace period than the template's. The one write to a VM that takes no precondition."""
+    space, name = x.source.namespace, x.migration.source.name
+    path = f"/apis/subresources.kubevirt.io/v1/namespaces/{space}/virtualmachines/{name}/stop"
+    x.source.call("PUT", path, {"gracePeriod": DEFAULT_GRACE_S})
 
 
 def _grace_words(vm: Object, vmi: Object) -> str:

@@ -15,6 +15,7 @@ HALTED = "Halted"
 MANUAL = "Manual"
 RECEIVER = "WaitAsReceiver"
 """Waits for a live migration to arrive. The check refuses such a VM; one that became it since is given back as it was, and not started."""
+ALWAYS = "Always"
 STARTS_WHEN_SET = frozenset({"Always", "RerunOnFailure", "Once"})
 """Strategies that bring up an instance when they are set on a halted VM."""
 RUNS_ANYWAY = frozenset({"Always"})
@@ -23,13 +24,22 @@ RUNS_ANYWAY = frozenset({"Always"})
 
 @dataclass(frozen=True, slots=True)
 class Going:
-    """How a halted VM is set going: the strategy it gets, and whether it must be asked to start besides."""
+    """How a halted VM is set going: the strategy it ends with, and whether it takes another to start it."""
 
     run_strategy: str
     request: bool = False
-    """Manual: the strategy alone starts nothing, so a start is requested."""
+    """Manual: the strategy alone starts nothing, so it gets Always first, and its own as soon as its instance is there.
+
+    A start request (`virtctl start`) would do it in one call, but takes no precondition: sent late by a frozen runner, it would start
+    whatever VM has the name by then.
+    """
     note: str = ""
     """What is not as it was, in words; "" if nothing is."""
+
+    @property
+    def first(self) -> str:
+        """The strategy that is written first."""
+        return ALWAYS if self.request else self.run_strategy
 
     @property
     def starts(self) -> bool:

@@ -1,4 +1,4 @@
-"""What can be done with a finished move: prove its disks once more, or retire its source."""
+"""What can be done with a finished move: prove its disks once more, retire its source, or take the fence off it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from migrate.steps.clean_up import CleanUp, let_go
 from migrate.steps.publish_disks import PublishDisks
 from migrate.steps.retire_source import RetireSource
 from migrate.steps.strategies import STARTS_WHEN_SET
+from migrate.steps.unfence_source import UnfenceSource
 from migrate.steps.verify_disks import VerifyDisks
 from migrate.workflow import records, reporting
 from migrate.workflow.ask import Question, ask
@@ -66,6 +67,11 @@ class Afterwards:
     def retire(self, show: Callable[[Event], None]) -> Ending:
         """Delete the source VM and its disks. Ask the user before; what forbids it is in the ending's error."""
         return self._walk(self._crossing(self.migration), [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show)
+
+    def unfence(self, show: Callable[[Event], None]) -> Ending:
+        """Take the fence off the source, which stays halted."""
+        x = self._crossing(self.migration)
+        return self._walk(x, [ClaimSource(), UnfenceSource(), CleanUp()], Outcome.UNFENCED, show)
 
     def to_retire(self) -> str:
         """Say what `retire` would delete. Raises Blocked for what forbids it."""

@@ -13,6 +13,7 @@ from migrate.model.observation import Observation
 from migrate.model.report import Event, events_of
 from migrate.rendering.assets import find_data
 from migrate.rendering.render import Renderer
+from migrate.steps import stamps
 from migrate.steps.base import Crossing, Step
 from migrate.steps.claim_source import renew
 from migrate.steps.runner import this_runner
@@ -53,10 +54,13 @@ def engine(
     bell: threading.Event,
     after_step: Callable[[StepLog], None] = lambda _: None,
 ) -> Engine:
-    """Return an engine that renews the claim before every look and tells what it sees as events."""
+    """Return an engine that renews the claim before every look, and looks for it after a conflict, and tells what it sees as events."""
 
     def tell(step: Step, seen: Observation) -> None:
         for event in events_of(seen, time=x.clock.now(), migration=x.migration.id, step=step.name):
             show(event)
 
-    return Engine(steps=steps, x=x, show=tell, bell=bell, before_look=lambda: renew(x), after_step=after_step)
+    def doubt() -> None:
+        stamps.doubted(x, True)
+
+    return Engine(steps=steps, x=x, show=tell, bell=bell, before_look=lambda: renew(x), after_conflict=doubt, after_step=after_step)

@@ -80,6 +80,8 @@ class Engine:
     bell: threading.Event
     before_look: Callable[[], None] = lambda: None
     """Called before every look: renews the claim when it is due."""
+    after_conflict: Callable[[], None] = lambda: None
+    """Called when something changed between a look and its write."""
     after_step: Callable[[StepLog], None] = lambda _: None
     """Called when a step is through."""
     logs: dict[str, StepLog] = field(default_factory=dict)
@@ -140,8 +142,11 @@ class Engine:
             self.bell.clear()
             try:
                 seen = step.undo(self.x)
-            except (Unreachable, Conflict) as error:
-                seen = unknown("Unreachable" if isinstance(error, Unreachable) else "ChangedMeanwhile", str(error))
+            except Unreachable as error:
+                seen = unknown("Unreachable", str(error))
+            except Conflict as error:
+                self.after_conflict()
+                seen = unknown("ChangedMeanwhile", str(error))
             if watch.see(seen):
                 self.show(step, seen)
             match decide(seen, replace(step.limits, acts=0), watch.tally()):
@@ -171,6 +176,7 @@ class Engine:
         except Taken as error:
             raise Blocked.of(error.problems) from error
         except Conflict as error:
+            self.after_conflict()
             log.info("%s: the object changed meanwhile, looking again: %s", step.name, error)
             self.x.clock.wait(threading.Event(), 0.2)
             return error

@@ -15,6 +15,7 @@ STEPS = (
     "check-both",
     "claim-source",
     "prepare-target",
+    "claim-target",
     "stop-source",
     "publish-disks",
     "import-disks",

@@ -15,6 +15,7 @@ from migrate.model import labels
 from migrate.model.errors import Blocked
 from migrate.model.record import Record
 from migrate.rendering import frames
+from migrate.steps import stamps
 from migrate.steps.base import Crossing
 
 log = logging.getLogger("migrate.records")
@@ -59,8 +60,10 @@ def of_manifests(found: Iterable[dict[str, Any]], target: Cluster) -> list[Recor
 
 
 def write(x: Crossing, record: Record) -> None:
-    """Write the record anew. It was created by us, not applied, so that a taken name shows; hence the force against our own first write."""
-    x.target.apply(*x.render("target/record.yaml.j2", **frames.record(x.migration, record)), force=True)
+    """Write the record anew, under the claim that stands on it. Raises Conflict when another runner has claimed it since."""
+    (whole,) = x.render("target/record.yaml.j2", **frames.record(x.migration, record, stamp=stamps.written(x)))
+    anew = {"op": "add", "path": "/data", "value": whole["data"]}
+    x.target.patch(CONFIGMAP, x.migration.names.record, [*stamps.record_test(x), anew])
 
 
 def _record(found: dict[str, Any], target: Cluster) -> Record:

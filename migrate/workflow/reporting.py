@@ -134,6 +134,8 @@ def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, t
             return (f"delete the source when you no longer need it: migrate retire {pair}",)
         case Outcome.RETIRED:
             return ()
+        case Outcome.UNFENCED:
+            return ("what a guest writes on the source from now on, the target never sees; never let both run",)
         case Outcome.UNDONE:
             return (f"ask anew with: migrate vm {pair} --again",)
         case Outcome.PLANNED:

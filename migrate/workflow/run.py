@@ -16,6 +16,7 @@ from migrate.model.migration import Migration, OnFailure
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
 from migrate.reading.machine import halted_by
+from migrate.steps import looks
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
 from migrate.steps.clean_up import let_go
@@ -111,8 +112,6 @@ class Run:
         """
         asked = asked or ask(self._question, self._source, self._target, strict=False)
         self._record = asked.record
-        if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
-            return Ending(self._report(asked.migration, None, Outcome.UNDONE))
         if asked.record is None and not _held(self._source, asked.migration):
             raise UsageError(
                 "there is no such migration to undo",
@@ -122,6 +121,8 @@ class Run:
             )
         m = asked.record.migration if asked.record is not None else asked.migration
         x = replace(self._crossing(replace(asked.migration, options=m.options, disks=m.disks)), even_if_started=even_if_started)
+        if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x):
+            return Ending(self._report(asked.migration, None, Outcome.UNDONE))
         engine = self._engine(x)
         with watch(x, self._bell):
             try:
@@ -178,11 +179,14 @@ class Run:
         self._close(x, Outcome.UNDONE)
 
     def _note(self, x: Crossing, entry: StepLog) -> None:
-        """Write down what a step took, and when source and target stood or ran, even if an earlier run did not live to note that."""
+        """Write down what a step took, and when source and target stood or ran, even if an earlier run did not live to note that.
+
+        A closed record is closed.
+        """
         if entry.acts == 0 and entry.name not in moments.STEPS:
             return
         record = records.read(x.target, x.migration.names.record)
-        if record is None:
+        if record is None or record.finished is not None:
             return
         noted = moments.note(x, record, entry)
         if entry.acts:
@@ -197,7 +201,7 @@ class Run:
         """Write down how this run ended. Only the holder of the claim may: the record of a running migration is its runner's."""
         try:
             record = records.read(x.target, x.migration.names.record)
-            if record is not None:
+            if record is not None and record.finished is None:
                 self._record = replace(record, outcome=outcome)
                 records.write(x, self._record)
         except MigrateError as error:

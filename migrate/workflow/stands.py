@@ -8,6 +8,7 @@ from migrate.model.errors import MigrateError
 from migrate.model.refs import VMRef
 from migrate.model.report import Stand
 from migrate.reading.machine import instance_alive, strategy_of
+from migrate.steps.fence import fenced
 
 
 def stand(cluster: Cluster | None, ref: VMRef) -> Stand:
@@ -25,7 +26,8 @@ def stand(cluster: Cluster | None, ref: VMRef) -> Stand:
         return Stand(place, exists=False, running=alive, message="an instance without a VM is running" if alive else "not there")
     strategy = strategy_of(vm)
     if not alive or vmi is None:
-        word = "halted" if strategy == "Halted" else f"not running (run strategy {strategy})"
+        fence = " and fenced" if fenced(vm) else ""
+        word = f"halted{fence}" if strategy == "Halted" else f"not running (run strategy {strategy}){fence}"
         return Stand(place, exists=True, run_strategy=strategy, running=False, message=word)
     phase = vmi.get("status", {}).get("phase", "Pending")
     node = vmi.get("status", {}).get("nodeName", "")

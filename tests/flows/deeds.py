@@ -121,7 +121,7 @@ def a_running_vm_is_moved(stage: Stage) -> None:
 
 
 def a_vm_that_is_started_by_request_is_moved(stage: Stage) -> None:
-    """Manual: a start request on the target. Without grace, a stop request on the source goes before the halt."""
+    """Manual: Always brings it up on the target, Manual follows. Without grace, a stop request on the source goes before the halt."""
     flow = stage.plant(strategy="Manual", grace_s=0)
     ask_to_start(flow)
     assert flow.move().report.outcome is Outcome.MOVED
@@ -129,7 +129,7 @@ def a_vm_that_is_started_by_request_is_moved(stage: Stage) -> None:
 
 
 def a_move_is_taken_back(stage: Stage) -> None:
-    """An undo after the target VM was made: all that we made goes, and the source is started by request."""
+    """An undo after the target VM was made: all that we made goes, and the source, which is Manual, runs again."""
     flow = stage.plant(strategy="Manual")
     ask_to_start(flow)
     flow.when("verify-disks", "Comparing", interrupt)

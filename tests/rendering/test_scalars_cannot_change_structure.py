@@ -63,6 +63,7 @@ def test_a_rendered_manifest_holds_exactly_its_values(folder_value: str, other: 
         "name": folder_value,
         "namespace": other,
         "labels": {"k": other},
+        "annotations": {"a": other},
         "pins": {("data",): {"x": folder_value}},
         "data": {"x": folder_value},
         "migration": None,
@@ -71,7 +72,7 @@ def test_a_rendered_manifest_holds_exactly_its_values(folder_value: str, other: 
     assert manifest == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": folder_value, "namespace": other, "labels": {"k": other}},
+        "metadata": {"name": folder_value, "namespace": other, "labels": {"k": other}, "annotations": {"a": other}},
         "data": {"x": folder_value},
     }
 

@@ -38,7 +38,7 @@ FRAMES: dict[str, dict[str, Any]] = {
     ),
     "target/vm.yaml.j2": frames.vm(M, VM, was=Was(running=True)),
     "target/record.yaml.j2": frames.record(M, RECORD),
-    "target/claim.yaml.j2": frames.claim(M, holder="me", seconds=60, acquired=NOON, renewed=NOON),
+    "target/claim.yaml.j2": frames.claim(M, name="claim", namespace="shop", holder="me", seconds=60, acquired=NOON, renewed=NOON),
 }
 
 

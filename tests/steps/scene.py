@@ -44,6 +44,7 @@ class Scene:
         grace_s: int | None = None,
         modes: Sequence[str] = (),
         target_namespace: str = "shop",
+        claim: bool = True,
         **options: Any,
     ) -> None:
         self.lab, self.name = lab, name
@@ -66,6 +67,8 @@ class Scene:
             runner=this_runner(),
             connect=lambda ca, token: ExportClient(ca_pem=ca, token=token, clock=lab.clock),
         )
+        if claim:
+            self.walk("claim-source")
 
     def close(self) -> None:
         """Leave nothing that would go on working in the lab."""

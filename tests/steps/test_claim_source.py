@@ -31,14 +31,14 @@ def lease(scene: Scene) -> dict[str, object]:
 
 def test_an_unclaimed_source_is_claimed(stage: Stage) -> None:
     """From nothing: one Lease that names who, where and which process."""
-    scene = stage(disks=())
-    assert scene.writes(lambda: scene.walk(STEP)) == ["create leases"]
+    scene = stage(disks=(), claim=False)
+    assert scene.writes(lambda: scene.walk(STEP)) == ["create leases", "patch virtualmachines"]
     assert lease(scene)["holderIdentity"] == str(scene.x.runner)
 
 
 def test_a_held_claim_is_left_alone_until_it_is_due(stage: Stage) -> None:
     """Repeating writes nothing; renewing writes once every 15 s."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     scene.walk(STEP)
     assert scene.writes(lambda: (scene.walk(STEP), claims.renew(scene.x))) == []
     before = lease(scene)["renewTime"]
@@ -49,7 +49,7 @@ def test_a_held_claim_is_left_alone_until_it_is_due(stage: Stage) -> None:
 
 def test_a_live_holder_of_this_machine_is_told_at_once(stage: Stage) -> None:
     """BLOCKED Held: by whom, from where, since when."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     held_by(scene, replace(scene.x.runner, user="anna", nonce="other"))
     seen = scene.look(STEP)
     assert (seen.state, seen.reason) == (State.BLOCKED, "Held")
@@ -59,7 +59,7 @@ def test_a_live_holder_of_this_machine_is_told_at_once(stage: Stage) -> None:
 
 def test_a_dead_holder_of_this_machine_is_replaced_at_once(stage: Stage) -> None:
     """A process number that is gone, or whose process began at another time, holds nothing."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     held_by(scene, replace(scene.x.runner, started="1", nonce="other"))
     began = scene.lab.clock.monotonic()
     scene.walk(STEP)
@@ -70,7 +70,7 @@ def test_a_dead_holder_of_this_machine_is_replaced_at_once(stage: Stage) -> None
 
 def test_a_silent_holder_elsewhere_is_replaced_after_its_time(stage: Stage) -> None:
     """Its renewTime did not change for 60 s of our own clock; its wall clock does not matter."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     held_by(scene, ELSEWHERE)
     assert scene.look(STEP).state is State.WAITING
     began = scene.lab.clock.monotonic()
@@ -81,7 +81,7 @@ def test_a_silent_holder_elsewhere_is_replaced_after_its_time(stage: Stage) -> N
 
 def test_a_holder_elsewhere_that_renews_is_alive(stage: Stage) -> None:
     """The first change of renewTime is a sign of life: BLOCKED Held."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     held_by(scene, ELSEWHERE)
     assert scene.look(STEP).reason == "HolderMaybeDead"
     scene.lab.clock.sleep(2)
@@ -91,7 +91,7 @@ def test_a_holder_elsewhere_that_renews_is_alive(stage: Stage) -> None:
 
 def test_who_lost_the_claim_stops(stage: Stage) -> None:
     """Renewing a claim that somebody else has by now raises Held, and writes nothing."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     scene.walk(STEP)
     held_by(scene, replace(scene.x.runner, nonce="other"))
     scene.lab.clock.sleep(16)
@@ -102,7 +102,7 @@ def test_who_lost_the_claim_stops(stage: Stage) -> None:
 
 def test_a_claim_that_was_renewed_after_the_look_is_not_taken(stage: Stage) -> None:
     """What is replaced is the very Lease that was judged: Conflict, and the holder keeps it."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     held_by(scene, ELSEWHERE)
     scene.look(STEP)
     scene.lab.clock.sleep(61)
@@ -117,7 +117,7 @@ def test_a_claim_that_was_renewed_after_the_look_is_not_taken(stage: Stage) -> N
 @pytest.mark.parametrize("other", [True, False])
 def test_a_claim_that_somebody_made_first_is_his(stage: Stage, other: bool) -> None:
     """Made between our look and our write, for this migration or another: Conflict, and the next look says Held."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     assert scene.look(STEP).reason == "ClaimMissing"
     quick = replace(scene.x, runner=replace(scene.x.runner, nonce="other"), works=type(scene.x.works)())
     claims.take(replace(quick, migration=replace(quick.migration, id="0123456789ab")) if other else quick)
@@ -129,7 +129,7 @@ def test_a_claim_that_somebody_made_first_is_his(stage: Stage, other: bool) -> N
 
 def test_release_and_undo_leave_no_claim(stage: Stage) -> None:
     """Letting go removes the Lease; nobody else's is touched."""
-    scene = stage(disks=())
+    scene = stage(disks=(), claim=False)
     scene.walk(STEP)
     claims.release(scene.x)
     assert scene.east.get(LEASE, scene.x.migration.names.claim) is None

@@ -6,6 +6,7 @@ from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, SECRET, VM
 from migrate.model.migration import Verify
 from migrate.model.observation import State
 from migrate.rendering import frames
+from migrate.steps import claims
 from tests.steps.conftest import Stage
 
 STEP = "clean-up"
@@ -18,8 +19,8 @@ def test_everything_that_was_only_needed_is_gone(stage: Stage) -> None:
     scene.to("release-source")
     written = scene.writes(lambda: scene.walk(STEP))
     assert written == [
-        *("delete virtualmachineexports", "delete secrets", "delete leases"),
-        *("delete secrets", "delete configmaps"),
+        *("delete virtualmachineexports", "delete secrets", "patch virtualmachines", "delete leases"),
+        *("delete secrets", "delete configmaps", "delete leases"),
     ]
     names = scene.x.migration.names
     for cluster, kind, name in (
@@ -40,6 +41,7 @@ def test_everything_that_was_only_needed_is_gone(stage: Stage) -> None:
 def test_what_is_not_ours_stays(stage: Stage) -> None:
     """An object under one of our names without our mark is left, and does not keep the step from its end."""
     scene = stage(disks=()).to("release-source")
+    claims.give_up(scene.x)
     name = scene.x.migration.names.header
     scene.west.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop"}})
     assert scene.writes(lambda: scene.walk(STEP)) == []

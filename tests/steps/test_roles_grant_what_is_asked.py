@@ -40,8 +40,8 @@ def wanted(need: Need) -> set[Right]:
 
 
 MOVE = migration(disk("a"))
-SOURCE = [*of_source(MOVE, subresources=("stop", "start")), of_host("kubevirt")]
-TARGET = [*of_target(MOVE, subresources=("start",)), of_host("kubevirt"), FORWARD]
+SOURCE = [*of_source(MOVE, subresources=("stop",)), of_host("kubevirt")]
+TARGET = [*of_target(MOVE), of_host("kubevirt"), FORWARD]
 NEEDS: dict[tuple[Side, Purpose], list[Need]] = {
     ("source", Purpose.MOVE): SOURCE,
     ("source", Purpose.RETIRE): [*SOURCE, *of_retirement(MOVE)],

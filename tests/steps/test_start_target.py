@@ -31,17 +31,14 @@ def test_a_target_is_started_as_its_source_ran_but_never_unproven(stage: Stage) 
     assert scene.writes(lambda: scene.walk(STEP)) == []
 
 
-def test_manual_is_set_and_asked_to_start(stage: Stage) -> None:
-    """Manual alone starts nothing, so a start is requested besides."""
+def test_manual_comes_after_always(stage: Stage) -> None:
+    """Manual alone starts nothing and a start request takes no precondition, so Always brings the instance up and Manual follows."""
     scene = stage(disks=(), strategy="Manual")
     scene.start(scene.east)
     scene.to(BEFORE)
-    assert scene.writes(lambda: scene.walk(STEP)) == [
-        "patch virtualmachines",
-        "update virtualmachines/start",
-        "patch virtualmachines",
-    ]
+    assert scene.writes(lambda: scene.walk(STEP)) == ["patch virtualmachines", "patch virtualmachines"]
     assert scene.vm(scene.west)["spec"]["runStrategy"] == "Manual"
+    assert scene.phase(scene.west) == "Running"
 
 
 @pytest.mark.parametrize(

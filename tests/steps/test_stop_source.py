@@ -187,7 +187,8 @@ def test_undo_restores_exactly_what_was(stage: Stage, strategy: str) -> None:
     assert {key: after["spec"].get(key) for key in ("running", "runStrategy")} == {
         key: before["spec"].get(key) for key in ("running", "runStrategy")
     }
-    assert not [key for key in after["metadata"].get("annotations", {}) if key.startswith("kubevirt-migrate.io/")]
+    ours = [key for key in after["metadata"].get("annotations", {}) if key.startswith("kubevirt-migrate.io/")]
+    assert ours == [labels.CLAIM], "the claim is given up by its own step"
     if ran:
         scene.until(lambda: scene.phase(scene.east) == "Running")
     assert scene.writes(lambda: scene.undo(STEP)) == []
@@ -202,6 +203,23 @@ def test_undo_gives_a_receiver_back(stage: Stage) -> None:
     assert scene.undo(STEP).state is State.DONE
     assert scene.vm(scene.east)["spec"]["runStrategy"] == "WaitAsReceiver"
     scene.until(lambda: scene.east.get(VMI, scene.name))
+
+
+@pytest.mark.parametrize("strategy", ["Always", "Manual"])
+def test_undo_does_not_start_what_somebody_was_stopping(stage: Stage, strategy: str) -> None:
+    """Stopped by its owner a moment before our halt, its guest still on the way down: it did not run, so it stays down."""
+    scene = stage(disks=(), strategy=strategy, grace_s=60)
+    if strategy == "Manual":
+        scene.start(scene.east)
+    scene.lab.east.trouble.set("guest", "delay", name=scene.name, seconds=20)
+    scene.call(scene.east, "stop")
+    scene.until(lambda: "deletionTimestamp" in scene.east.get(VMI, scene.name)["metadata"])
+    before = scene.vm(scene.east)["spec"]
+    scene.walk(STEP)
+    assert scene.undo(STEP).state is State.DONE
+    assert scene.vm(scene.east)["spec"] == before
+    scene.lab.clock.sleep(60)
+    assert scene.east.get(VMI, scene.name) is None
 
 
 def test_undo_does_not_start_what_had_ended(stage: Stage) -> None:
