@@ -40,7 +40,7 @@ def check_quota(facts: Facts, m: Migration) -> Iterator[Finding]:
     parts = f"up to {m.options.parallel_disks} disks at once: each its target, a hidden copy of it, scratch space, an importer pod"
     for problem in _short(facts.target, needs, parts):
         yield block(problem.what, where=at(facts.target), why=problem.why, now="raise the quota, or lower --parallel-disks")
-    running = facts.was.ran
+    running = bool(facts.was.instance)
     for problem in _short(facts.source, _pods(1, _EXPORTER), "the pod that offers the disks"):
         say = warn if running else block
         remedy = "the VM's own pod frees some when it stops; raise the quota to be sure" if running else "raise the quota"

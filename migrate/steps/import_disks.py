@@ -226,7 +226,7 @@ def _throw_away(x: Crossing, name: str) -> None:
     """Delete a disk so that it is made anew."""
     volume = x.target.get(DATAVOLUME, name)
     if volume is not None and not leaving(volume) and labels.is_ours(volume, x.migration.id) and _counted(x, name):
-        stamps.delete(x, x.target, DATAVOLUME, volume)
+        looks.remove(x, x.target, DATAVOLUME, name)
 
 
 def _delete_importer(x: Crossing, name: str) -> None:
