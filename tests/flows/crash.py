@@ -249,11 +249,12 @@ def _last(point: Point, counted: _Counted, *, by_words: bool) -> Callable[[Heard
 
 def bury(flow: Flow, *, elsewhere: bool) -> None:
     """Make the claims of a run that was killed those of a dead process: this one lives on, so another is written in its stead."""
-    for lease in flow.east.list(LEASE):
-        identity = str(lease["spec"]["holderIdentity"])
-        words = [word for word in identity.split(" ") if not word.startswith("machine=" if elsewhere else "started=")]
-        words.insert(1, "machine=elsewhere" if elsewhere else "started=0")
-        flow.east.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": " ".join(words)}})
+    for cluster in (flow.east, flow.west):
+        for lease in cluster.list(LEASE):
+            identity = str(lease["spec"]["holderIdentity"])
+            words = [word for word in identity.split(" ") if not word.startswith("machine=" if elsewhere else "started=")]
+            words.insert(1, "machine=elsewhere" if elsewhere else "started=0")
+            cluster.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": " ".join(words)}})
 
 
 def points(requests: Sequence[Request]) -> list[Point]:

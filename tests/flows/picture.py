@@ -101,6 +101,8 @@ def _freed(obj: Mapping[str, Any]) -> dict[str, Any]:
     freed["metadata"]["managedFields"] = _managers(freed["metadata"].get("managedFields") or [])
     notes = freed["metadata"].get("annotations") or {}
     notes.pop("lab.kubevirt-migrate.io/ports", None)
+    if labels.CLAIM in notes:
+        notes[labels.CLAIM] = "<number of the claim>"  # the claim of each run has one of its own
     freed["data"] = {key: _parsed(text) for key, text in (freed.get("data") or {}).items()}
     record = freed["data"].get("record.json")
     if isinstance(record, dict):
