@@ -89,8 +89,8 @@ class Leftovers:
 def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, everywhere: tuple[bool, bool]) -> Leftovers:
     """Find what can go on both sides, by reads alone. `everywhere`: all namespaces of source, of target. May take a minute.
 
-    Whether somebody runs a migration is told by its claim, which lies beside its source. So what the target holds of an unfinished one
-    whose source was not looked at is spared.
+    Whether somebody runs a migration is told by its claims, of which every command holds the one beside its source. So what the target
+    holds of an unfinished migration whose source was not looked at is spared.
     """
     here = _Side(
         source,
@@ -104,8 +104,8 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     there = _Side(
         target,
         everywhere[1],
-        (EXPORT, CONFIGMAP),
-        frozenset({"proof", "token", "ca", "header"}),
+        (EXPORT, CONFIGMAP, LEASE),
+        frozenset({"proof", "token", "ca", "header", "claim"}),
         lambda names: (names.proof_token, names.header),
         {VM: labels.ID, DATAVOLUME: labels.ID},
         lambda m: (m.target_cluster_uid, m.target),
@@ -113,8 +113,8 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     manifests = records.manifests(target, everywhere=there.everywhere)
     known = {record.migration.id: record for record in records.of_manifests(manifests, target)}
     unread = {_owner(one) for one in manifests} - set(known)
-    alive = _alive(here, clock=clock)
-    now, found, spared = clock.now(), list[Found](), dict[str, str]()
+    alive = _alive((here, there), clock=clock)
+    now, found, spared = clock.now(), dict[str, Found](), dict[str, str]()
     for side in (here, there):
         listed = list(_ours(side))
         for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values()))):
@@ -130,9 +130,9 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
             if words:
                 spared[owner] = f"what {side.cluster.context} holds of migration {owner}: {words}"
             else:
-                found.append(Found(side.cluster, kind, obj, _why(known.get(owner))))
+                found[uid_of(obj)] = Found(side.cluster, kind, obj, _why(known.get(owner)))
     old = _old_records(target, manifests, known, alive, rules=rules, now=now, everywhere=there.everywhere)
-    return Leftovers([*found, *old], list(spared.values()))
+    return Leftovers([*found.values(), *old], list(spared.values()))
 
 
 _UNREAD = "its record cannot be read, so nobody knows whether it is finished"
@@ -186,15 +186,15 @@ def _secrets(side: _Side, places: set[tuple[str, str]]) -> Iterator[tuple[Kind, 
                 yield SECRET, secret
 
 
-def _alive(here: _Side, *, clock: Clock) -> set[str]:
-    """Return the ids of migrations whose claim may be alive: those that are renewed while we look."""
-    me, cluster = this_runner(), here.cluster
-    leases = [lease for kind, lease in _ours(here) if kind == LEASE]
-    alive = {_owner(lease) for lease in leases if _holder_lives(lease, me) is True}
-    doubtful = [lease for lease in leases if _holder_lives(lease, me) is None]
+def _alive(sides: Iterable[_Side], *, clock: Clock) -> set[str]:
+    """Return the ids of migrations of which a claim may be alive: those that are renewed while we look."""
+    me = this_runner()
+    leases = [(side.cluster, lease) for side in sides for kind, lease in _ours(side) if kind == LEASE]
+    alive = {_owner(lease) for _, lease in leases if _holder_lives(lease, me) is True}
+    doubtful = [(cluster, lease) for cluster, lease in leases if _holder_lives(lease, me) is None]
     if doubtful:
         clock.wait(threading.Event(), LOOK_S)
-    for lease in doubtful:
+    for cluster, lease in doubtful:
         again = cluster.get(LEASE, name_of(lease), dig(lease, "metadata", "namespace"))
         if again is not None and dig(again, "spec", "renewTime") != dig(lease, "spec", "renewTime"):
             alive |= {_owner(lease), _owner(again)}

@@ -196,7 +196,9 @@ class Flow:
             for cluster, export in ((self.west, names.proof), *([] if stays else [(self.east, names.export)])):
                 pods = cluster.list(POD, labels={"kubevirt.io.virt-export-service": export})
                 found += [f"{cluster.context}: Pod {pod['metadata']['name']}" for pod in pods]
-            found += [f"east: Lease {lease['metadata']['name']}" for lease in self.east.list(LEASE) if labels.is_ours(lease, one)]
+            for cluster in (self.east, self.west):
+                leases = [lease["metadata"]["name"] for lease in cluster.list(LEASE) if labels.is_ours(lease, one)]
+                found += [f"{cluster.context}: Lease {name}" for name in leases]
         return found
 
     def file(self, side: str, claim: str) -> Path:

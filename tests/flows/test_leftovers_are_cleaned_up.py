@@ -149,6 +149,25 @@ def test_a_run_that_may_live_is_not_touched(begin: Begin, holder: str) -> None:
     flow.east.delete(LEASE, names.claim)
 
 
+def test_a_claim_on_the_targets_name_tells_as_much(begin: Begin) -> None:
+    """While its holder lives everything is spared; when it was let go it is a leftover itself."""
+    flow = begin()
+    interrupted(flow, "import-disks", "Importing")
+    mine = flow.events[0].migration
+    name = Names.of(mine, "", flow.target.name).target_claim
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name, "namespace": "shop", "labels": labels.ours(mine, "claim")},
+        "spec": {"holderIdentity": str(this_runner()), "leaseDurationSeconds": 60},
+    }
+    flow.west.create(lease)
+    assert found(flow) == []
+    flow.west.merge(LEASE, name, {"spec": {"holderIdentity": ""}})
+    assert "west Lease" in kinds(found(flow))
+    flow.west.delete(LEASE, name)
+
+
 def renew(flow: Flow, claim: str, stop: threading.Event) -> None:
     """Renew a claim as a runner elsewhere would, every fifteen seconds."""
     count = 0
