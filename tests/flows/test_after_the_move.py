@@ -14,6 +14,7 @@ from migrate.model.migration import Start, Verify
 from migrate.model.objects import annotations_of
 from migrate.model.report import Outcome
 from migrate.reading.proof import proof_of
+from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.retire_source import RetireSource
 from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
@@ -234,7 +235,11 @@ def test_a_retirement_that_was_cut_short_goes_on(begin: Begin) -> None:
     flow = begin(disks=("root", "data"), start=Start.NEVER)
     flow.move()
     with opened(flow, "retire") as afterwards:
-        RetireSource().act(afterwards._crossing(afterwards.migration))
+        x = afterwards._crossing(afterwards.migration)
+        ClaimSource().observe(x)
+        ClaimSource().act(x)
+        RetireSource().act(x)
+        release(x)
     flow.until(lambda: flow.vm() is None)
     stray = f"{flow.name}-data"
     flow.east.merge(PVC, stray, {"metadata": {"annotations": {labels.RETIRED_BY: None}}})
