@@ -39,7 +39,7 @@ def report_text(report: Report) -> str:
 
 def _head(report: Report) -> str:
     ended = GOOD.get(report.outcome, f"not moved ({report.outcome.value})")
-    return f"migration {report.migration}, {report.playbook}: {ended}"
+    return f"migration {report.migration}, {report.playbook}: {ended}" if report.migration else ended
 
 
 def _stands(report: Report) -> str:

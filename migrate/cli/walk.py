@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from migrate.cli.failure import INTERRUPTED
 from migrate.cli.options import Output, Pair
 from migrate.cli.screen import screen_for
-from migrate.model.errors import MigrateError
+from migrate.model.errors import MigrateError, UsageError
 
 if TYPE_CHECKING:
     from migrate.model.report import Event
@@ -25,10 +25,13 @@ def walk(output: Output, pair: Pair, go: Callable[[Show], Ending]) -> None:
     with screen_for(output, f"{pair.source} → {pair.target}") as screen:
         try:
             ending = go(screen.event)
-        except MigrateError as error:
+        except UsageError as error:
             if output is Output.JSON:
                 screen.report(unasked(pair.source, pair.target, error))
             raise
+        except MigrateError as error:
+            screen.report(unasked(pair.source, pair.target, error, here=pair.source_cluster, there=pair.target_cluster))
+            sys.exit(error.exit_code)
         screen.report(ending.report)
     if isinstance(ending.error, MigrateError):
         sys.exit(ending.error.exit_code)

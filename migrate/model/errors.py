@@ -24,16 +24,20 @@ class MigrateError(Exception):
 
     exit_code = 1
     word = "failed"
+    reason = ""
+    """One word of model/reasons.py: the last answer that made the run stop, or what the cluster did."""
 
     def __init__(self, what: str, *, where: str = "", why: str = "", now: str = "", more: Sequence[Problem] = ()) -> None:
         super().__init__(what)
         self.problems: tuple[Problem, ...] = (Problem(what, where, why, now), *more)
 
     @classmethod
-    def of(cls, problems: Sequence[Problem]) -> MigrateError:
-        """Build one error from several problems (at least one)."""
+    def of(cls, problems: Sequence[Problem], *, reason: str = "") -> MigrateError:
+        """Build one error from several problems (at least one). `reason`: where it is another one than the class says."""
         first, *rest = problems
-        return cls(first.what, where=first.where, why=first.why, now=first.now, more=rest)
+        error = cls(first.what, where=first.where, why=first.why, now=first.now, more=rest)
+        error.reason = reason or cls.reason
+        return error
 
     @property
     def what(self) -> str:
@@ -88,6 +92,10 @@ class Held(MigrateError):
     word = "held"
 
 
+REFUSALS = {401: "Unauthorized", 403: "Forbidden", 422: "Invalid"}
+"""Reason words of the refusals that a person can act on; every other one is "Refused"."""
+
+
 class Refused(MigrateError):
     """The cluster said no: 401, 403, 422, a webhook. `status` is the HTTP status code. Exit code 6."""
 
@@ -97,18 +105,25 @@ class Refused(MigrateError):
     def __init__(self, what: str, *, where: str = "", why: str = "", now: str = "", more: Sequence[Problem] = (), status: int = 0) -> None:
         super().__init__(what, where=where, why=why, now=now, more=more)
         self.status = status
+        self.reason = self.reason or REFUSALS.get(status, "Refused")
 
 
 class Taken(Refused):
     """409 AlreadyExists: the name is in use by an object that is not ours."""
 
+    reason = "NameTaken"
+
 
 class Conflict(Refused):
     """409 Conflict: the object changed under our hands (optimistic lock). Heals by a fresh look."""
 
+    reason = "ChangedMeanwhile"
+
 
 class OwnedByAnother(Refused):
     """409 of server-side apply: another field manager owns the field. Never heals by itself."""
+
+    reason = "OwnedByAnother"
 
 
 class Gone(Refused):
@@ -120,3 +135,4 @@ class Unreachable(MigrateError):
 
     exit_code = 7
     word = "unreachable"
+    reason = "Unreachable"

@@ -26,7 +26,12 @@ _TABLE: dict[str, dict[str, Reason]] = {
             "a name we need belongs to an object without our mark", "rename or remove that object, or choose another target"
         ),
         "Unreachable": Reason("a cluster did not answer; nothing is concluded from that", "see whether the API server can be reached"),
-        "ChangedMeanwhile": Reason("an object changed between our look and our write; we look again"),
+        "ChangedMeanwhile": Reason("an object changed between our look and our write; we look again", "find out what keeps changing it"),
+        "Unauthorized": Reason("a cluster does not accept our credentials (401)", "log in again, then run the same command again"),
+        "Forbidden": Reason("a cluster does not let us do something (403)", "ask for the right that is named, then run the same again"),
+        "Invalid": Reason("a cluster refuses an object (422), by its schema or by a webhook", "see what it says; then run again or undo"),
+        "OwnedByAnother": Reason("a field that we need belongs to another field manager", "let it make the change, or give up the field"),
+        "Refused": Reason("a cluster refused a call in some other way", "see its own words"),
         "Removed": Reason("nothing of this step is left"),
         "Nothing": Reason("this step leaves nothing behind that could be taken back"),
     },

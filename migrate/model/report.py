@@ -173,6 +173,8 @@ class Report:
     finished: datetime | None = None
     downtime_s: float | None = None
     """Seconds from the halt of the source until the target was ready; None when either did not happen."""
+    reason: str = ""
+    """Why it stopped, in one word of docs/reasons.md; "" where it ended well."""
     problems: tuple[Problem, ...] = ()
     now: tuple[str, ...] = ()
     """What to do now: how to go on, how to go back."""
@@ -216,6 +218,7 @@ class Report:
                 }
                 for disk in self.disks
             ],
+            "reason": self.reason,
             "problems": [problem_json(problem) for problem in self.problems],
             "now": list(self.now),
             "writes": list(self.writes),

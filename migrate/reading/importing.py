@@ -27,7 +27,7 @@ def read_import(disks: Sequence[DiskProgress], *, parallel: int) -> Observation:
     """
     shown = tuple(disks)
     if problems := failing(disks, State.FAILED):
-        return failed("ImportFailed", *problems).but(disks=shown, progress=_progress(disks))
+        return failed(_common(disks, State.FAILED, "ImportFailed"), *problems).but(disks=shown, progress=_progress(disks))
     startable = to_create(disks, parallel=parallel)
     mending = [disk for disk in disks if _mending(disk)]
     if startable or mending:
@@ -38,11 +38,15 @@ def read_import(disks: Sequence[DiskProgress], *, parallel: int) -> Observation:
         seen = waiting("Importing", _summary(disks), progress=_progress(disks), disks=shown)
         return seen.but(patience_s=BLIND_S) if any(disk.reason == BLIND for disk in disks) else seen
     if problems := failing(disks, State.BLOCKED):
-        reasons = {disk.reason for disk in disks if disk.state is State.BLOCKED}
-        reason = reasons.pop() if len(reasons) == 1 else "ImportBlocked"
-        return blocked(reason, *problems).but(disks=shown, progress=_progress(disks))
+        return blocked(_common(disks, State.BLOCKED, "ImportBlocked"), *problems).but(disks=shown, progress=_progress(disks))
     size = sum(disk.bytes_total or 0 for disk in disks)
     return done("Imported", f"{len(disks)} disk{'' if len(disks) == 1 else 's'} imported{f', {human(size)}' if size else ''}", disks=shown)
+
+
+def _common(disks: Sequence[DiskProgress], state: State, several: str) -> str:
+    """Return the reason of the disks in one state, or the word for several reasons."""
+    reasons = {disk.reason for disk in disks if disk.state is state}
+    return reasons.pop() if len(reasons) == 1 else several
 
 
 def _mending(disk: DiskProgress) -> bool:

@@ -36,6 +36,8 @@ NEVER = threading.Event()
 class NotTrusted(Blocked):
     """The host answers with a certificate that the given CA does not vouch for; only a person can say whom to believe."""
 
+    reason = "HostNotTrusted"
+
 
 class ExportClient:
     """One export host, one CA, one token. Safe to use from several threads at once."""

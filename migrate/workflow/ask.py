@@ -110,7 +110,7 @@ def _both(source: Cluster, target: Cluster) -> tuple[str, str]:
             errors.append(error)
     if errors:
         first = errors[0]
-        raise type(first).of([problem for error in errors for problem in error.problems]) from first
+        raise type(first).of([problem for error in errors for problem in error.problems], reason=first.reason) from first
     return uids[0], uids[1]
 
 

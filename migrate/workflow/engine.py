@@ -174,7 +174,7 @@ class Engine:
         try:
             step.act(self.x)
         except Taken as error:
-            raise Blocked.of(error.problems) from error
+            raise Blocked.of(error.problems, reason=error.reason) from error
         except Conflict as error:
             self.after_conflict()
             log.info("%s: the object changed meanwhile, looking again: %s", step.name, error)
@@ -212,11 +212,11 @@ def stop_error(verdict: Verdict, step: Step, seen: Observation, tally: Tally = T
     problems = tuple(replace(problem, where=problem.where or step.name) for problem in problems)
     match verdict:
         case Verdict.STOP if seen.reason == "Held":
-            return Held.of(problems)
+            return Held.of(problems, reason=seen.reason)
         case Verdict.STOP:
-            return Blocked.of(problems)
+            return Blocked.of(problems, reason=seen.reason)
         case Verdict.STALL if seen.state is State.UNKNOWN:
-            return Unreachable.of(problems)
+            return Unreachable.of(problems, reason=seen.reason)
         case Verdict.STALL:
             first = replace(
                 problems[0],
@@ -224,9 +224,9 @@ def stop_error(verdict: Verdict, step: Step, seen: Observation, tally: Tally = T
                 now=problems[0].now
                 or "find out what it waits for (the pods and events of the object named), then run the same command again",
             )
-            return Stalled.of((first, *problems[1:]))
+            return Stalled.of((first, *problems[1:]), reason=seen.reason)
         case _ if seen.state is State.NEEDED:
             first = replace(problems[0], why=f"{tally.acts} attempts changed nothing ({seen.reason})")
-            return StepFailed.of((first, *problems[1:]))
+            return StepFailed.of((first, *problems[1:]), reason=seen.reason)
         case _:
-            return StepFailed.of(problems)
+            return StepFailed.of(problems, reason=seen.reason)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from migrate.kube.cluster import Cluster
+from migrate.kube.errors import place
 from migrate.kube.kinds import DATAVOLUME
-from migrate.model.errors import MigrateError, Problem
+from migrate.model.errors import MigrateError, Problem, Refused, Unreachable
 from migrate.model.migration import Migration
 from migrate.model.observation import State
 from migrate.model.record import DiskProof, Record
@@ -17,6 +18,7 @@ from migrate.workflow.engine import StepLog
 from migrate.workflow.stands import stand
 
 UNTOUCHED = "this command changed nothing on either side"
+GO_ON_CURED = "go on: run the same command again when that is cured"
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -71,6 +73,7 @@ def report(
         started=record.started if record else None,
         finished=record.finished if record else None,
         downtime_s=record.downtime_s if record else None,
+        reason=error.reason if isinstance(error, MigrateError) else "",
         problems=_problems(error, stopped_at),
         now=(
             *_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
@@ -115,9 +118,15 @@ def _problems(error: BaseException | None, stopped_at: str) -> tuple[Problem, ..
     return (Problem("stopped by you", where=stopped_at),)
 
 
-def unasked(source: VMRef, target: VMRef, error: MigrateError) -> Report:
-    """Make the report of a question that could not even be asked."""
-    return Report("", "", 0, outcome_of(error), Stand(str(source)), Stand(str(target)), problems=error.problems, now=(UNTOUCHED,))
+def unasked(source: VMRef, target: VMRef, error: MigrateError, *, here: Cluster | None = None, there: Cluster | None = None) -> Report:
+    """Make the report of a question that could not even be asked. A cluster that the error is about is not looked at again."""
+    silent = {problem.where for problem in error.problems} if isinstance(error, Unreachable | Refused) else set()
+    stands = [
+        Stand(str(ref), message="we could not look") if cluster is None or place(cluster.context) in silent else stand(cluster, ref)
+        for cluster, ref in ((here, source), (there, target))
+    ]
+    now = (UNTOUCHED, GO_ON_CURED, f"go back, if an earlier run began it: migrate undo {source} {target}")
+    return Report("", "", 0, outcome_of(error), stands[0], stands[1], reason=error.reason, problems=error.problems, now=now)
 
 
 def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, touched: bool) -> tuple[str, ...]:
@@ -141,7 +150,7 @@ def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, t
         case Outcome.PLANNED:
             return (f"do it with: migrate vm {pair}",)
         case _ if not touched:
-            return (UNTOUCHED, "go on: run the same command again when that is cured")
+            return (UNTOUCHED, GO_ON_CURED)
         case _:
             go_on = "go on: run the same command again, with the same options; it resumes where it stopped"
             return (go_on,) if there.running else (go_on, f"go back: migrate undo {pair}")

@@ -165,7 +165,7 @@ class Run:
             except MigrateError as second:
                 log.warning("going back failed: %s", second)
                 back_failed = Problem(f"going back failed: {second.what}", second.where, second.why, second.now)
-                error = type(error).of([*error.problems, back_failed])
+                error = type(error).of([*error.problems, back_failed], reason=error.reason)
         stays = ""
         if holds(x):
             self._note_stop(x, outcome)

@@ -67,7 +67,9 @@ class Flow:
         """The latest run stopped within the import, and said that the source's export stays."""
         self.east: Cluster = lab.east.client("lab/user").at(namespace)
         self.west: Cluster = lab.west.client("lab/user").at(self.target.namespace)
-        self._meddles: list[tuple[str, str, Meddle]] = []
+        self.login: Path | None = None
+        """A kubeconfig with other credentials than the lab's own, for commands of ours."""
+        self._meddles: list[tuple[str, str | State, Meddle]] = []
 
     def remove(self) -> None:
         """Delete the VM on both sides: every guest that runs on costs later tests time."""
@@ -78,8 +80,8 @@ class Flow:
         self.east.close()
         self.west.close()
 
-    def when(self, step: str, reason: str, meddle: Meddle) -> None:
-        """Do something once, in the middle of the next run: as soon as the step is seen with this reason ("" = with any)."""
+    def when(self, step: str, reason: str | State, meddle: Meddle) -> None:
+        """Do something once, in the middle of a run: as soon as the step is seen with this reason ("" = with any) or in this state."""
         self._meddles.append((step, reason, meddle))
 
     def move(self, *, again: bool = False, **changes: Any) -> Ending:
@@ -109,6 +111,8 @@ class Flow:
 
     def kubeconfig(self, purpose: str = "move") -> str | None:
         """Return the file that a command of ours is given; None = the user's own."""
+        if self.login is not None:
+            return str(self.login)
         if self.accounts is not None:
             return str(self.accounts.kubeconfig(self.source.namespace, self.target.namespace, purpose))
         return str(self.lab.kubeconfig) if self.lab.kubeconfig else None
@@ -122,7 +126,8 @@ class Flow:
         self.events.append(event)
         for waiting in list(self._meddles):
             step, reason, meddle = waiting
-            if event.step == step and reason in ("", event.reason):
+            fits = not event.disk and event.state is reason if isinstance(reason, State) else reason in ("", event.reason)
+            if event.step == step and fits:
                 self._meddles.remove(waiting)
                 meddle()
 

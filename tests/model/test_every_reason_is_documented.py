@@ -31,15 +31,22 @@ def used() -> Iterator[tuple[str, str]]:
     for room in ROOMS:
         for path in sorted((PACKAGE / room).glob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Assign) and "reason" in (ast.unparse(target) for target in node.targets):
+                    yield from ((word, f"{room}/{path.name}") for word in _words(node.value))
                 if not isinstance(node, ast.Call):
                     continue
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 place = WHERE_THE_WORD_STANDS.get(name)
                 if place is None or len(node.args) <= place:
                     continue
-                for part in ast.walk(node.args[place]):
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str) and re.fullmatch(r"[A-Z][A-Za-z]+", part.value):
-                        yield part.value, f"{room}/{path.name}"
+                yield from ((word, f"{room}/{path.name}") for word in _words(node.args[place]))
+
+
+def _words(expression: ast.expr) -> Iterator[str]:
+    """Yield the literals in an expression that look like reasons."""
+    for part in ast.walk(expression):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and re.fullmatch(r"[A-Z][A-Za-z]+", part.value):
+            yield part.value
 
 
 def test_every_reason_in_the_code_is_in_the_table() -> None:

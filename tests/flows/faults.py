@@ -1,0 +1,59 @@
+"""What every fault of docs/faults.md is made of: a generator that does harm, and after its `yield` checks that it hit, and cures it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from migrate.lab.trouble import Order
+from migrate.model.observation import State
+from tests.flows.flow import Flow
+
+Harm = Iterator[None]
+"""Runs up to its yield before the command, and after it to its end: the check that the fault was met, and the cure."""
+OURS = "kubevirt-migrate*"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How to bring one fault about. `wishes` are those of the fixture `begin` (disks, mib, options of the move)."""
+
+    harm: Callable[[Flow, str], Harm]
+    wishes: dict[str, Any] = field(default_factory=dict)
+
+
+FAULTS: dict[str, Fault] = {}
+"""By the id of the row: the name of the function, with hyphens."""
+
+
+def fault(**wishes: Any) -> Callable[[Callable[[Flow, str], Harm]], Callable[[Flow, str], Harm]]:
+    """Enter a function into FAULTS: it takes the flow and the step to harm."""
+
+    def enter(harm: Callable[[Flow, str], Harm]) -> Callable[[Flow, str], Harm]:
+        FAULTS[harm.__name__.replace("_", "-")] = Fault(harm, wishes)
+        return harm
+
+    return enter
+
+
+@contextmanager
+def ordered(flow: Flow, side: str, where: str, action: str, /, **words: object) -> Iterator[Order]:
+    """Keep a trouble of the lab while the body runs; it must have been met by then."""
+    trouble = flow.lab.clusters[side].trouble
+    order = trouble.set(where, action, **words)
+    yield order
+    assert order.used, f"nobody met the trouble {where} {action} {words}"
+    trouble.clear(order)
+
+
+def at_step(flow: Flow, step: str, meddle: Callable[[], object]) -> None:
+    """Do something once, as soon as the step before is done, which is before the first look of this one."""
+    from migrate.workflow.playbook import STEPS
+
+    place = STEPS.index(step)
+    if place == 0:
+        meddle()
+    else:
+        flow.when(STEPS[place - 1], State.DONE, meddle)
