@@ -180,3 +180,4 @@ def set_up_logs(verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("migrate").setLevel(logging.DEBUG if verbose else logging.WARNING)
     logging.getLogger("migrate.kube").setLevel(logging.DEBUG if verbose else logging.ERROR)
+    logging.getLogger("migrate.kube.contact").setLevel(logging.WARNING)

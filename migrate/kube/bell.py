@@ -44,6 +44,10 @@ class Pace:
     longest_wait_s: float = 30.0
 
 
+FAREWELL_S = 5.0
+"""How long a closing bell waits for its thread, whose stream was shut."""
+
+
 class Bell:
     """The objects of one kind, namespace (None: all) and label selector, kept up to date by a daemon thread.
 
@@ -109,7 +113,10 @@ class Bell:
             return list(self._objects.values())
 
     def close(self) -> None:
-        """End the thread; its socket is shut, so this takes no longer than the request it is in. Closing twice is fine."""
+        """End the thread. Closing twice is fine.
+
+        An open stream is shut, which ends the thread at once; one that is still being opened ends by itself, and nobody waits for that.
+        """
         self._stop.set()
         self._live = False
         with self._lock:
@@ -119,7 +126,7 @@ class Bell:
                 stream.shutdown()
         self._session.unhang(self)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=FAREWELL_S if stream is not None else 0.2)
 
     def _run(self) -> None:
         failed = 0

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("migrate.kube")
+first = logging.getLogger("migrate.kube.contact")
+"""Shown on every screen: silence at the first contact looks like a hang."""
 
 LONGEST_ORDER_S = 30.0
 """Longest Retry-After that we obey; a longer one is the same as "come back another time"."""
@@ -66,33 +68,45 @@ READ = Policy("read", (0.5, 1.0, 2.0, 4.0, 8.0), attempts=6, total_s=60.0)
 WRITE = Policy("write", (0.5, 1.0, 2.0, 4.0), attempts=5, total_s=45.0)
 # Waits as WRITE, but only when the request surely was not carried out.
 SURE = Policy("sure", (0.5, 1.0, 2.0, 4.0), attempts=5, total_s=45.0, after_sent=False)
+# Waits: 0.5, 1, 1.5 s, or one connection that times out: a server that nobody here has reached yet is rather a wrong address or a closed
+# VPN than a restart, and somebody waits at the keyboard. Takes the place of any other policy until a connection was made.
+CONTACT = Policy("contact", (0.5, 1.0, 1.5), attempts=4, total_s=10.0)
 # No wait: for streams, whose owner (the bell) has a back-off of its own.
 ONCE = Policy("once", (0.0,), attempts=1, total_s=0.0)
 
 
-def with_retries(policy: Policy, attempt: Callable[[], T], *, clock: Clock, action: str, context: str) -> T:
-    """Run `attempt` under a policy. Raise the error inside the last `PassingError`, or whatever else `attempt` raises, at once."""
+def with_retries(
+    policy: Policy, attempt: Callable[[], T], *, clock: Clock, action: str, context: str, reached: Callable[[], bool] = lambda: True
+) -> T:
+    """Run `attempt` under a policy. Raise the error inside the last `PassingError`, or whatever else `attempt` raises, at once.
+
+    Until `reached` says that a connection was made, the policy is CONTACT (unless it is ONCE), and every failure is told at once.
+    """
     from tenacity import Retrying, retry_if_exception
 
     began = clock.monotonic()
 
+    def now() -> Policy:
+        return policy if policy is ONCE or reached() else CONTACT
+
     def wait(state: RetryCallState) -> float:
         passing = _problem(state)
-        usual = policy.waits_s[min(state.attempt_number, len(policy.waits_s)) - 1]
+        waits_s = now().waits_s
+        usual = waits_s[min(state.attempt_number, len(waits_s)) - 1]
         return usual if passing.after_s is None else max(passing.after_s, 0.0)
 
     def stop(state: RetryCallState) -> bool:
         passing = _problem(state)
-        too_long = clock.monotonic() - began + wait(state) > policy.total_s
-        return state.attempt_number >= policy.attempts or too_long or (passing.after_s or 0.0) > LONGEST_ORDER_S
+        too_long = clock.monotonic() - began + wait(state) > now().total_s
+        return state.attempt_number >= now().attempts or too_long or (passing.after_s or 0.0) > LONGEST_ORDER_S
 
     def note(state: RetryCallState) -> None:
-        log.warning(
+        (log if reached() else first).warning(
             "context %s: %s: attempt %d of %d failed (%s); next in %.1f s",
             context,
             action,
             state.attempt_number,
-            policy.attempts,
+            now().attempts,
             _problem(state).cause,
             wait(state),
         )

@@ -82,6 +82,8 @@ class Session:
         self._pool: tuple[ClientCertificate | None, PoolManager] | None = None
         self._bells: tuple[Bell, ...] = ()
         self._closed = False
+        self._reached = False
+        """A connection was made: from then on an outage is worth more patience."""
         self.discovery = Discovery(self)
         check_server(stanza)
 
@@ -123,7 +125,7 @@ class Session:
                 return answer
             raise self._refused(answer, action)
 
-        return with_retries(policy, attempt, clock=self.clock, action=action, context=self.context)
+        return with_retries(policy, attempt, clock=self.clock, action=action, context=self.context, reached=lambda: self._reached)
 
     def stream(self, path: str, *, action: str, query: Mapping[str, str], silence_s: float) -> BaseHTTPResponse:
         """Open a stream (a watch) and return it unread; its reads fail after `silence_s` without a byte. Never tried twice.
@@ -210,6 +212,7 @@ class Session:
                 )
             except (HTTPError, OSError) as problem:
                 raise self._failed(problem, action) from problem
+            self._reached = True
             log.debug("context %s: %s %s: %d", self.context, method, path, response.status)
             if response.status == 401:
                 expired = self.credentials.expired_certificate(login)
@@ -245,6 +248,7 @@ class Session:
 
     def _failed(self, problem: Exception, action: str) -> Exception:
         failure = judge(problem, action=action, context=self.context, server=self.server)
+        self._reached = self._reached or failure.sent
         return PassingError(failure.error, cause=failure.cause, sent=failure.sent) if failure.again else failure.error
 
     def _connections(self, login: Login) -> PoolManager:

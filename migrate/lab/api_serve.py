@@ -99,7 +99,7 @@ def _watch(call: Handling, resource: Resource) -> None:
     running = Watch(question_of(request, call.target, resource), wanted_of(request), store=server.store, clock=server.clock)
 
     def trouble() -> str:
-        order = server.trouble.find("api", "expire", "drop", **facts)
+        order = server.trouble.find("api", "expire", "drop", "hang", **facts)
         return order.action if order is not None else ""
 
     running.trouble = trouble

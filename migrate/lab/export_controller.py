@@ -15,7 +15,7 @@ from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, INGRESS, KUBEVIRT,
 from migrate.lab import export_certs, export_names, export_pod, export_server, export_status
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
 from migrate.lab.export_outside import CA_NAME, NAMESPACE, Outside
-from migrate.lab.export_source import MachineObjects, Source, claim_source, machine_source
+from migrate.lab.export_source import MachineObjects, Source, claim_source, machine_source, unseen_source
 from migrate.lab.kubevirt_release import Release
 from migrate.lab.kubevirt_write import replace_if_there
 from migrate.model.errors import Taken
@@ -27,7 +27,7 @@ _SOURCE = "virt-controller"
 _LOOK_AGAIN_S = 3.0
 _TOKEN_LENGTH = 20
 _LETTERS = string.digits + string.ascii_letters
-_HITTING = ("rotate", "expire", "restart")
+_HITTING = ("rotate", "expire", "restart", "lapse")
 _FINAL = frozenset({"Succeeded", "Failed"})
 
 
@@ -87,6 +87,8 @@ class ExportController(Controller):
 
     def _source(self, export: Object) -> Source:
         namespace, wanted = export["metadata"]["namespace"], export["spec"]["source"]
+        if self.runtime.trouble.find("export", "skip", namespace=namespace, export=export["metadata"]["name"]) is not None:
+            return unseen_source(export, self._release)
         disks = self._by_name(DATAVOLUME, namespace)
         match wanted["kind"]:
             case "PersistentVolumeClaim":
@@ -208,12 +210,14 @@ class ExportController(Controller):
         self.runtime.api.delete(POD, metadata["name"], metadata["namespace"], uid=metadata["uid"])
 
     def _obey_orders(self, export: Object, pod: Object) -> None:
-        """Let a fault hit a ready pod: a new certificate (and so a new pod), its deadline now, or its death."""
+        """Let a fault hit a ready pod: a new certificate (and so a new pod), its deadline now, its death, or the end of the export."""
         metadata = pod["metadata"]
         order = self.runtime.trouble.find("export", *_HITTING, namespace=metadata["namespace"], export=export["metadata"]["name"])
         if order is None or self.runtime.node is None:
             return
-        if order.action == "rotate":
+        if order.action == "lapse":
+            self.runtime.api.delete(EXPORT, export["metadata"]["name"], metadata["namespace"], uid=export["metadata"]["uid"])
+        elif order.action == "rotate":
             self._delete_pod(export, pod, "CertificateParametersChanged", "Exporter TLS certificate parameters updated")
         elif (container := self.runtime.node.container(metadata["namespace"], metadata["name"])) is not None:
             if order.action == "restart":

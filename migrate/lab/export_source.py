@@ -161,6 +161,13 @@ def machine_source(export: Object, found: MachineObjects, release: Release) -> S
     return Source(**known, populated=True)
 
 
+def unseen_source(export: Object, release: Release) -> Source:
+    """Return a VM that the controller's own cache does not know yet, as just after its restart; it looks again when the cache is full."""
+    namespace, name = export["metadata"]["namespace"], export["spec"]["source"]["name"]
+    unseen = _not_ready(release, "VMNotFound", f"Virtual Machine {namespace}/{name} not found")
+    return Source(ready=unseen, vm_name=name, look_again=True)
+
+
 def _not_ready(release: Release, reason: str, message: str) -> Condition:
     return Condition("Ready", "False", reason if release.clear_reasons else "InUse", message)
 

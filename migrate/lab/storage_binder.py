@@ -68,6 +68,8 @@ class Binder(Controller):
             return self._bound(claim, self.runtime.api.get(PV, bound))
         pv = self._volume_for(claim)
         if pv is not None:
+            if (left := self._lag_s(claim)) > 0:
+                return left
             self._bind(claim, pv)
             return None
         if claim["metadata"].get("deletionTimestamp"):
@@ -83,6 +85,16 @@ class Binder(Controller):
                 if fresh is not None and (fresh["spec"].get("claimRef") or {}).get("uid") in (None, "", meta["uid"]):
                     return fresh
         return None
+
+    def _lag_s(self, claim: Object) -> float:
+        """Return for how long a fault still keeps a claim from the volume that was handed to it."""
+        meta, moment = claim["metadata"], self.clock.monotonic()
+        key = f"{meta['uid']}/handed-over"
+        if key not in self._late and claim["spec"].get("dataSourceRef"):
+            facts = {"namespace": meta["namespace"], "name": meta["name"], "storage_class": claim["spec"].get("storageClassName", "")}
+            order = self.runtime.trouble.find("storage", "lag", **facts)
+            self._late[key] = moment + (order.number("seconds", 10) if order is not None else 0.0)
+        return self._late.get(key, moment) - moment
 
     def _bound(self, claim: Object, pv: Object | None) -> float | None:
         phase = (claim.get("status") or {}).get("phase")

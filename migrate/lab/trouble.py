@@ -25,11 +25,11 @@ _HTTP: dict[str, tuple[str, ...]] = {
 
 ACTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "api": {**_HTTP, "truncate": (), "hang": (), "expire": ()},
-    "export": {**_HTTP, "truncate": ("after",), "swap": (), "expire": (), "rotate": (), "restart": ()},
+    "export": {**_HTTP, "truncate": ("after",), "swap": (), "expire": (), "rotate": (), "restart": (), "lapse": (), "skip": ()},
     "proxy": {**_HTTP, "truncate": ("after",), "rotate": (), "expire": ()},
     "importer": {"refuse": ("message",), "delay": ("seconds",), "drop": ("after",), "restart": ("code", "after"), "oom": ("after",)},
     "upload": {**_HTTP, "restart": ("code", "after"), "expire": ()},
-    "storage": {"refuse": ("message",), "delay": ("seconds",), "full": ("after",)},
+    "storage": {"refuse": ("message",), "delay": ("seconds",), "full": ("after",), "lag": ("seconds",)},
     "node": {"refuse": ("message",), "delay": ("seconds",), "evict": ("message",), "restart": ("code",), "oom": ()},
     "manifest": {"swap": (), "refuse": (), "truncate": (), "expire": ()},
     "guest": {"refuse": (), "delay": ("seconds",), "restart": ("code",)},
@@ -38,8 +38,10 @@ ACTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 """Point -> action -> names of its arguments. Every other word of an order is a match on the facts of the point.
 
 export/proxy/upload: answers to requests. `drop`/`truncate` cut after so many bytes of body (drop: hard; truncate: as if it were the end).
-export rotate/expire/restart: new certificate and pod / deadline now / pod dies. importer restart/oom: the program dies after so many bytes.
-storage: no volume / late volume / volume full. node: not schedulable / slow start / evicted / container dies. manifest swap: disks crossed,
+export rotate/expire/restart: new certificate and pod / deadline now / pod dies; lapse: its time to live is over; skip: its VM is not
+seen for one look of the controller (phase Skipped). importer restart/oom: the program dies after so many bytes.
+storage: no volume / late volume / volume full / late binding of a claim that CDI hands a filled volume to. node: not schedulable /
+slow start / evicted / container dies. manifest swap: disks crossed,
 also beyond what the real server gets wrong; truncate: URLs by substring; expire: manifests of an older state. links: external links
 missing (refuse), certificate leaf-only (truncate), empty (swap), late (delay). guest: ignores shutdown / slow shutdown / reboots.
 """

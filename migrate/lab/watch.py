@@ -75,7 +75,7 @@ def wanted_of(request: Request) -> Wanted:
 
 
 class Watch:
-    """One running watch. `trouble` is asked whenever it wakes: it may answer `expire` or `drop`."""
+    """One running watch. `trouble` is asked whenever it wakes: it may answer `expire`, `drop` or `hang`."""
 
     def __init__(self, question: Question, wanted: Wanted, *, store: Store, clock: Ticking) -> None:
         self._question = question
@@ -138,6 +138,8 @@ class Watch:
                     return
                 case "drop":
                     raise Dropped
+                case "hang":
+                    return self._fall_silent(subscription)
             write(b"".join(self._events(subscription.take())))
             now = clock.monotonic()
             if now >= end:
@@ -149,6 +151,12 @@ class Watch:
                     write(self._latest(subscription))
                 due = min(end, (math.floor(now / BOOKMARK_S) + 1) * BOOKMARK_S)
             clock.wait(subscription.event, max(due - now, 0.001))
+
+    def _fall_silent(self, subscription: Subscription) -> None:
+        """Keep the stream open and say nothing more, until the client leaves."""
+        while not subscription.closed:
+            subscription.take()
+            self._clock.wait(subscription.event, None)
 
     def _events(self, changes: Iterable[Change]) -> list[bytes]:
         accept = self._question.accept

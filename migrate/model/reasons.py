@@ -111,10 +111,13 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "DiskBinding": Reason("imported, its claim is not bound yet"),
         "DiskCopied": Reason("a disk is imported and bound"),
         "Imported": Reason("every disk is imported and bound"),
-        "NoConsumer": Reason("the claim waits for a pod, and a halted VM has none", "delete the DataVolume and run again"),
+        "NoConsumer": Reason("the claim waits for a pod, and a halted VM has none", "run again: it is made anew with immediate binding"),
         "ClaimNotValid": Reason("CDI cannot make a claim of the request", "name a class with --map-storage, or mend its StorageProfile"),
         "QuotaExceeded": Reason("a quota refuses a claim or pod of the import", "raise it, or lower --parallel-disks"),
         "ImporterUnschedulable": Reason("the importer pod finds no node", "make room on a node"),
+        "ClaimUnbound": Reason(
+            "a claim of the importer has no volume: the hidden one or its scratch space", "see the events of those claims"
+        ),
         "ImporterNotStarted": Reason("CDI cannot start the importer pod", "look at the DataVolume's events"),
         "ImporterImage": Reason("CDI's importer image cannot be pulled", "make it pullable on the target"),
         "ImporterEvicted": Reason("the importer pod is dead and CDI does not replace it; we delete it"),
@@ -123,6 +126,8 @@ _TABLE: dict[str, dict[str, Reason]] = {
         ),
         "LeftoverDisk": Reason("a killed importer left half a disk, on which every retry fails; the disk is made anew"),
         "LinkChanged": Reason("the link of a disk changed, and a DataVolume cannot; the disk is made anew"),
+        "BegunAnew": Reason("an earlier run gave a disk up; this one makes it anew"),
+        "QuotaMayFit": Reason("a quota refused a disk and may fit it now that others are through; it is made anew"),
         "RecreatedTooOften": Reason("a disk was made anew again and again", "look at the importer's log and its node"),
         "TokenRefused": Reason(
             "the export refused the token; CDI tries again", "see that no proxy strips the header x-kubevirt-export-token"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, labels_of, leaving, name_of
+from migrate.model.objects import Object, condition, dig, labels_of, leaving, name_of
 from migrate.model.observation import Observation, blocked, waiting
 
 
@@ -28,3 +28,12 @@ def taken(kind: str, name: str, obj: Object) -> Problem:
         if not other
         else f"finish or undo the migration {other} first",
     )
+
+
+def words_of(pod: Object | None) -> str:
+    """Return what keeps a pod from running, in its own words: no node, or a container that waits; "" if nothing does."""
+    scheduled = condition(pod, "PodScheduled") if pod is not None else None
+    if scheduled is not None and scheduled.false:
+        return scheduled.message or scheduled.reason
+    waits = (dig(status, "state", "waiting", default={}) for status in dig(pod, "status", "containerStatuses", default=()))
+    return next((": ".join(filter(None, (wait.get("reason"), wait.get("message")))) for wait in waits if wait), "")

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from migrate.model import labels
-from migrate.model.errors import Problem
 from migrate.model.migration import Disk
 from migrate.model.objects import Condition, Object, annotations_of, condition, created_at, dig, labels_of, leaving
 from migrate.model.observation import DiskProgress, State
+from migrate.reading.common import words_of
 
-RECREATE = frozenset({"LinkChanged", "LeftoverDisk"})
+RECREATE = frozenset({"LinkChanged", "LeftoverDisk", "BegunAnew", "QuotaMayFit"})
 """Reasons of NEEDED that are cured by deleting the DataVolume (wait until it and its PVC are gone) and creating it again."""
+CURABLE = frozenset(
+    {
+        "TransferBroken",
+        "TokenRefused",
+        "LinkGone",
+        "CertificateRefused",
+        "DiskTooSmall",
+        "ImportFailed",
+        "QuotaExceeded",
+        "ClaimNotValid",
+        "NoConsumer",
+        "ImporterOutOfMemory",
+        "ImporterImage",
+    }
+)
+"""Reasons of FAILED and BLOCKED that a person may have cured before the same command is run again; CDI itself may never look again."""
 BLIND = "ImportingBlind"
 """Reason of WAITING in which nothing can be seen to move; the importer's own watchdog ends a dead transfer after ten minutes."""
+MOST_KILLS = 3
+"""How often an importer may be killed for memory: once as it is, once with direct I/O, once more on a disk made anew."""
 EVICTED = "ImporterEvicted"
 """Reason of NEEDED that is cured by deleting the importer pod: nothing in CDI does."""
 
@@ -24,6 +42,8 @@ _CDI = "cdi.kubevirt.io"
 _BIND_NOW = f"{_CDI}/storage.bind.immediate.requested"
 _SETTLE = timedelta(seconds=60)
 """How long CDI may take to render a PVC before its complaint counts."""
+_UNBOUND = "unbound immediate PersistentVolumeClaims"
+"""How the scheduler says that the hidden claim or the scratch claim has no volume."""
 _TOO_SMALL = re.compile(r"too small to contain image|is larger than the reported available|no space left on device|disk quota exceeded")
 
 
@@ -38,6 +58,7 @@ class _Look:
     now: datetime
     total_bytes: int | None
     limit: int
+    kills: int
 
     @property
     def phase(self) -> str:
@@ -77,18 +98,21 @@ def read_disk(
     total_bytes: int | None = None,
     url: str | None = None,
     restarts: int = 5,
+    kills: int = 0,
 ) -> DiskProgress:
     """Say where one disk stands.
 
     `generation`: what our halt left the source at (None = unknown, not compared).
     `pod`: its importer pod, if known. `total_bytes`: virtual size. `url`: the link it must be pulled from now (None = unknown, not
-    compared). `restarts`: how often CDI may try again before we call it failed.
+    compared). `restarts`: how often CDI may try again before we call it failed; five take as many minutes, longer than a node needs to
+    mount a refreshed token or CA. `kills`: how often its importer was seen killed for memory; no restart counts those, since CDI makes a
+    new pod each time.
     NEEDED DiskMissing (create), LinkChanged or LeftoverDisk (recreate), ImporterEvicted (delete the pod). DONE DiskCopied: Succeeded and
     Bound, never one without the other.
     """
     if dv is None:
         return _without_dv(disk, pvc, migration_id, total_bytes)
-    look = _Look(disk, dv, pvc, pod, now, total_bytes, restarts)
+    look = _Look(disk, dv, pvc, pod, now, total_bytes, restarts, kills)
     if not labels.is_ours(dict(dv), migration_id):
         return look.say(State.BLOCKED, "NameTaken", f"a DataVolume {disk.target} that is not this migration's is there")
     if leaving(dv):
@@ -110,7 +134,30 @@ def read_disk(
     wanted = dig(dv, "spec", "source", "http", "url")
     if url is not None and wanted is not None and wanted != url:
         return look.say(State.NEEDED, "LinkChanged", "its link has changed since, and a DataVolume cannot be changed")
+    if kills >= MOST_KILLS:
+        return look.say(State.BLOCKED, "ImporterOutOfMemory", f"its importer was killed for memory {kills} times")
     return _before_running(look) or _running(look)
+
+
+def anew(seen: DiskProgress) -> DiskProgress:
+    """Turn a disk that an earlier run gave up on into one that is to be made anew; nothing of it was ever proven."""
+    if seen.state not in (State.FAILED, State.BLOCKED) or seen.reason not in CURABLE:
+        return seen
+    return replace(seen, state=State.NEEDED, reason="BegunAnew", message=f"an earlier run gave it up ({seen.reason}); it is begun anew")
+
+
+def refitted(disks: Sequence[DiskProgress]) -> list[DiskProgress]:
+    """Turn disks that a quota refused into ones to be made anew, once others are through and have given back their scratch space.
+
+    CDI does not watch quotas; its own back-off may take a quarter of an hour (cdi-import 3.9).
+    """
+    moving = any(disk.state in (State.WAITING, State.UNKNOWN) for disk in disks)
+    if moving or not any(disk.state is State.DONE for disk in disks):
+        return list(disks)
+    words = "a quota refused it, and other disks are through since; it is begun anew"
+    return [
+        replace(disk, state=State.NEEDED, reason="QuotaMayFit", message=words) if disk.reason == "QuotaExceeded" else disk for disk in disks
+    ]
 
 
 def _without_dv(disk: Disk, pvc: Object | None, migration_id: str, total_bytes: int | None) -> DiskProgress:
@@ -150,15 +197,15 @@ def _running(look: _Look) -> DiskProgress:
                 return look.say(State.WAITING, BLIND, "importing; CDI tells no figures for this stretch")
             return look.say(State.WAITING, "Importing", "importing")
         return look.say(State.WAITING, "DiskPending", _pending(look))
-    if _oom(look) and said.reason == "OOMKilled":
-        return _out_of_memory(look)
     match said.reason:
         case "Error" | "ImagePullFailed" | "OOMKilled" | "ChecksumError":
             return _trouble(look, said)
         case "Unschedulable":
-            return look.say(State.WAITING, "ImporterUnschedulable", said.message or "its importer pod finds no node")
+            words = words_of(look.pod) or said.message or "its importer pod finds no node"
+            return look.say(State.WAITING, "ClaimUnbound" if _UNBOUND in words else "ImporterUnschedulable", words)
         case "Scratch space required":
-            return look.say(State.WAITING, "ScratchSpace", "its scratch space is being made")
+            held = words_of(look.pod)
+            return look.say(State.WAITING, "ScratchSpace", f"its scratch space is being made{f' ({held})' if held else ''}")
         case "Completed":
             return look.say(State.WAITING, "DiskBinding", "imported, CDI is finishing it")
         case "ErrStartingPod":
@@ -169,6 +216,8 @@ def _running(look: _Look) -> DiskProgress:
 
 def _pending(look: _Look) -> str:
     said = condition(look.dv, "Running")
+    if words := words_of(look.pod):
+        return f"its importer is being started ({words})"
     if said is not None and said.reason:
         return f"its importer is being started ({said.reason}{': ' + said.message if said.message else ''})"
     bound = condition(look.dv, "Bound")
@@ -192,12 +241,6 @@ def _oom(look: _Look) -> bool:
     )
 
 
-def _out_of_memory(look: _Look) -> DiskProgress:
-    if look.tries < 2:
-        return look.say(State.WAITING, "ImporterOutOfMemory", "its importer was killed for memory; CDI tries again with direct I/O")
-    return look.say(State.BLOCKED, "ImporterOutOfMemory", "its importer is killed for memory again and again")
-
-
 def _trouble(look: _Look, said: Condition) -> DiskProgress:
     """Judge what the importer said when it ended (cdi-import sections 2.5 and 3.9)."""
     words, tries = said.message, look.tries
@@ -208,7 +251,7 @@ def _trouble(look: _Look, said: Condition) -> DiskProgress:
     if said.reason == "ImagePullFailed" and re.fullmatch(r"failed to pull image: \S+", words):
         return look.say(State.BLOCKED, "ImporterImage", words)
     if said.reason == "OOMKilled":
-        return _out_of_memory(look)
+        return look.say(State.WAITING, "ImporterOutOfMemory", "its importer was killed for memory; CDI tries again with direct I/O")
     reason = _transient(words)
     if tries > look.limit:
         return look.say(State.FAILED, reason, f"gave up after {tries} restarts of its importer: {words}")
@@ -230,33 +273,3 @@ def _last_words(look: _Look) -> str:
     if bound is not None and bound.reason == "ClaimLost":
         return "its claim was lost"
     return running.message if running is not None else ""
-
-
-_REMEDY = {
-    "AnotherDisk": "take this migration back with `migrate undo` (it removes that disk), then move the VM anew",
-    "StaleDisks": "take this migration back with `migrate undo` (it removes the stale copies), then move the VM anew",
-    "NameTaken": "remove or rename that object, or move to another namespace",
-    "QuotaExceeded": "raise the quota (target + hidden prime + scratch, three times a disk), or lower --parallel-disks; run again",
-    "ClaimNotValid": "name a storage class with --map-storage, or give its StorageProfile claimPropertySets",
-    "NoConsumer": "delete this DataVolume and run again, so that it is made with immediate binding",
-    "ImporterOutOfMemory": "raise spec.config.podResourceRequirements.limits.memory of the CDI object (2Gi is ample), delete the "
-    "DataVolume, run again",
-    "ImporterImage": "make CDI's importer image pullable on the target",
-    "DiskTooSmall": "its file system leaves less room than CDI reckons with: raise filesystemOverhead of its storage class in the CDI "
-    "object, or map it to another class; then `migrate undo` and move anew",
-    "TokenRefused": "see that no proxy on the way strips the header x-kubevirt-export-token; then `migrate undo` and move anew",
-    "LinkGone": "see whether the export is still there on the source and its Ingress leads to it; then run again",
-    "CertificateRefused": "give the CA of the source's export host with --source-ca FILE",
-    "TransferBroken": "see the importer pod's log and the way between the clusters; then run again",
-    "ImportFailed": "delete the DataVolume when the cause is cured, then run again",
-}
-
-
-def problem_of(disk: DiskProgress) -> Problem:
-    """Return the four words about a disk that is BLOCKED or FAILED."""
-    return Problem(f"disk {disk.name}: {disk.reason}", where="target", why=disk.message, now=_REMEDY.get(disk.reason, ""))
-
-
-def failing(disks: Sequence[DiskProgress], state: State) -> tuple[Problem, ...]:
-    """Return the problems of all disks in one state."""
-    return tuple(problem_of(disk) for disk in disks if disk.state is state)

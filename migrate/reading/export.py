@@ -17,6 +17,8 @@ from migrate.reading.common import generic
 
 _SILENT = timedelta(minutes=1)
 """A status that stays empty longer than this has a cause that KubeVirt does not write down."""
+_LINKS = timedelta(seconds=30)
+"""How long a ready export may be without external links before a person is asked."""
 _NEAR = timedelta(minutes=10)
 """How long before its end an export is said to end soon."""
 
@@ -132,6 +134,8 @@ def _read_silence(export: Object, now: datetime) -> Observation:
 
 def _read_links(export: Object, disks: Sequence[Disk], fmt: Format, now: datetime, *, inside: bool) -> Observation:
     name, links = name_of(export), links_of(export, inside=inside)
+    if links is None and _just_ready(export, now):
+        return waiting("ExportPending", f"export {name} is ready, its external links are not there yet")
     if links is None:
         return blocked("NoExternalLink", no_external_link(f"export {name} is ready, but has no external links"))
     problems = [problem for disk in disks if (problem := _link_problem(disk, links, fmt, name))]
@@ -146,6 +150,13 @@ def _read_links(export: Object, disks: Sequence[Disk], fmt: Format, now: datetim
     end = moment(dig(export, "status", "ttlExpirationTime"))
     soon = f", ends in {human_duration(round((end - now).total_seconds()))}" if end is not None and end - now < _NEAR else ""
     return done("ExportReady", f"{len(disks)} disk{'s' if len(disks) != 1 else ''} offered as {fmt.value}{soon}")
+
+
+def _just_ready(export: Object, now: datetime) -> bool:
+    """Tell whether an export became ready a moment ago: a Route may be admitted, an Ingress seen, a little later."""
+    ready = condition(export, "Ready")
+    since = ready.since if ready is not None else None
+    return since is not None and now - since < _LINKS
 
 
 def _link_problem(disk: Disk, links: Links, fmt: Format, name: str) -> Problem | None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.model.quantity import human
-from migrate.reading.datavolume import BLIND, failing
+from migrate.reading.datavolume import BLIND
+from migrate.reading.disk_problems import failing, problem_of
 
 BLIND_S = 6 * 3600.0
 """How long an import may work without a figure that moves: a conversion of several TB on slow storage."""
@@ -36,7 +37,8 @@ def read_import(disks: Sequence[DiskProgress], *, parallel: int) -> Observation:
         return needed(reason, "; ".join(words)).but(disks=shown, progress=_progress(disks))
     if any(disk.state in {State.WAITING, State.UNKNOWN} for disk in disks):
         seen = waiting("Importing", _summary(disks), progress=_progress(disks), disks=shown)
-        return seen.but(patience_s=BLIND_S) if any(disk.reason == BLIND for disk in disks) else seen
+        held = tuple(problem_of(disk) for disk in disks if disk.state is State.WAITING and disk.reason in _TROUBLE)
+        return seen.but(patience_s=BLIND_S) if any(disk.reason == BLIND for disk in disks) else seen.but(problems=held)
     if problems := failing(disks, State.BLOCKED):
         return blocked(_common(disks, State.BLOCKED, "ImportBlocked"), *problems).but(disks=shown, progress=_progress(disks))
     size = sum(disk.bytes_total or 0 for disk in disks)
@@ -72,5 +74,18 @@ def _summary(disks: Sequence[DiskProgress]) -> str:
     return ", ".join(words) + (f"; {'; '.join(troubled)}" if troubled else "")
 
 
-_TROUBLE = frozenset({"TokenRefused", "LinkGone", "CertificateRefused", "TransferBroken", "ImporterOutOfMemory", "ImporterUnschedulable"})
+_TROUBLE = frozenset(
+    {
+        "TokenRefused",
+        "LinkGone",
+        "CertificateRefused",
+        "TransferBroken",
+        "ImporterOutOfMemory",
+        "ImporterUnschedulable",
+        "ClaimUnbound",
+        "ImporterNotStarted",
+        "ScratchSpace",
+        "DiskPending",
+    }
+)
 """Reasons of WAITING that are worth a word in the line of the step."""

@@ -19,7 +19,7 @@ from migrate.model import labels
 from migrate.model.migration import Disk, Format
 from migrate.model.objects import Object, dig, uid_of
 from migrate.model.observation import Observation, blocked, needed, waiting
-from migrate.reading.common import taken
+from migrate.reading.common import taken, words_of
 from migrate.reading.export import Links, ended, links_of, read_export
 from migrate.rendering import frames
 from migrate.steps import claims, forwarding
@@ -103,6 +103,8 @@ def read(x: Crossing, export: Export, *, stopped: bool) -> Observation:
         if secret is not None and not labels.is_ours(secret, x.migration.id):
             return blocked("NameTaken", taken("Secret", export.token_name, secret))
         return needed("TokenMissing", "the export has no token yet")
+    if seen.reason == "ExportPending" and (held := "; ".join(filter(None, map(words_of, exporter_pods(export.cluster, export.name))))):
+        return seen.but(message=f"{seen.message} ({held})")
     return seen
 
 

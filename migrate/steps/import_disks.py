@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from weakref import WeakKeyDictionary
 
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, SECRET, STORAGECLASS, STORAGEPROFILE, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked, Problem
 from migrate.model.migration import Disk, Format
-from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, condition, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.model.quantity import to_bytes
-from migrate.reading.common import taken
-from migrate.reading.datavolume import EVICTED, RECREATE, read_disk
+from migrate.reading.datavolume import EVICTED, RECREATE, anew, read_disk, refitted
 from migrate.reading.importing import read_import, to_create
 from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
-from migrate.steps import claims, exporting, looks, patches, stamps
+from migrate.steps import claims, exporting, import_tools, looks, patches, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.exporting import Export
+from migrate.steps.work import Works
 
 MOST_RECREATIONS = 5
 """How often one disk, or its dead importer pod, is thrown away and pulled anew before a person is asked."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a run has seen of its disks that the cluster does not keep."""
+
+    given_up: frozenset[str]
+    """Uids of the DataVolumes that stood still for good when the run first looked. Whoever runs the same command again has cured what
+    the last run told, so each is begun anew once."""
+    kills: dict[str, set[object]] = field(default_factory=dict)
+    """By disk: when its importers were seen killed for memory."""
+
+
+_memories: WeakKeyDictionary[Works, _Memory] = WeakKeyDictionary()
 
 
 class ImportDisks:
@@ -49,7 +65,7 @@ class ImportDisks:
         seen = read_import(disks, parallel=x.migration.options.parallel_disks)
         if seen.state in (State.DONE, State.FAILED, State.BLOCKED):
             return seen
-        return (_without_export(x, export, seen) or _without_tools(x, export) or _worn_out(x, disks) or seen).but(
+        return (_without_export(x, export, seen) or import_tools.lacking(x, export) or _worn_out(x, disks) or seen).but(
             disks=seen.disks, progress=seen.progress
         )
 
@@ -59,7 +75,7 @@ class ImportDisks:
             return exporting.make(x, export)
         if export.links is None:
             return None
-        _ship(x, export)
+        import_tools.ship(x, export)
         disks = _disks(x, export)
         for disk in disks:
             if disk.reason == EVICTED:
@@ -116,8 +132,10 @@ def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
     pods = looks.made_by_cdi(x, POD)
     generation = looks.noted_generation(x)
     read: list[DiskProgress] = []
+    uids: list[str] = []
     for disk in x.migration.disks:
         volume = volumes.get(disk.target) or x.target.get(DATAVOLUME, disk.target)
+        uids.append(uid_of(volume) if volume is not None else "")
         claim = made.get(disk.target) or (x.target.get(PVC, disk.target) if volume is None else None)
         read.append(
             read_disk(
@@ -130,9 +148,25 @@ def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
                 now=x.clock.now(),
                 total_bytes=_requested(volume) or disk.capacity_bytes,
                 url=export.links.url(disk.pvc, export.format) if export.links is not None else None,
+                kills=_kills(x, disk.target, volume),
             )
         )
-    return read
+    stuck = frozenset(uid for uid, seen in zip(uids, read, strict=True) if uid and anew(seen) is not seen)
+    given_up = _memories.setdefault(x.works, _Memory(stuck)).given_up
+    read = [anew(seen) if uid in given_up else seen for uid, seen in zip(uids, read, strict=True)]
+    spent = _spent(x, [seen for seen in read if seen.reason == "QuotaExceeded"])
+    return read if spent else refitted(read)
+
+
+def _kills(x: Crossing, name: str, volume: Object | None) -> int:
+    """Count how often the importer of a disk was killed for memory, as far as this run saw it."""
+    memory, said = _memories.get(x.works), condition(volume, "Running")
+    if memory is None:
+        return 0
+    seen = memory.kills.setdefault(name, set())
+    if said is not None and said.false and said.reason == "OOMKilled":
+        seen.add(said.since)
+    return len(seen)
 
 
 def _importer(pods: Mapping[str, Object], claim: Object | None) -> Object | None:
@@ -162,46 +196,11 @@ def _without_export(x: Crossing, export: Export, seen: Observation) -> Observati
             return None
 
 
-def _without_tools(x: Crossing, export: Export) -> Observation | None:
-    """Say whether CA and header Secret are there and carry what the export wants now; they are rotated in place (cdi-import 0, fact 5)."""
-    if export.links is None:
-        return None
-    names = x.migration.names
-    ca, header = x.target.get(CONFIGMAP, names.ca), x.target.get(SECRET, names.header)
-    for kind, name, found in (("ConfigMap", names.ca, ca), ("Secret", names.header, header)):
-        if found is not None and not labels.is_ours(found, x.migration.id):
-            return blocked("NameTaken", taken(kind, name, found))
-    if not _same_ca(ca, export):
-        return needed("CaMissing" if ca is None else "CaRotated", "the target is given the CA of the export host")
-    if not _same_header(header, export):
-        return needed("HeaderMissing" if header is None else "TokenRotated", "the target is given the token of the export")
-    return None
-
-
-def _same_ca(ca: Object | None, export: Export) -> bool:
-    return ca is not None and str(dig(ca, "data", "ca.pem", default="")).strip() == export.ca_pem.strip()
-
-
-def _same_header(header: Object | None, export: Export) -> bool:
-    return header is not None and exporting.secret_text(header, "header").partition(":")[2].strip() == export.token
-
-
-def _ship(x: Crossing, export: Export) -> None:
-    """Bring CA and header to what the export wants now. They are ours alone, so a field that somebody else changed is taken back."""
-    names = x.migration.names
-    if not _same_ca(x.target.get(CONFIGMAP, names.ca), export):
-        x.target.apply(*x.render("target/ca.yaml.j2", **frames.ca(x.migration, pem=export.ca_pem)), force=True)
-    claims.renew(x)
-    if not _same_header(x.target.get(SECRET, names.header), export):
-        x.target.apply(*x.render("target/header.yaml.j2", **frames.header(x.migration, token=export.token)), force=True)
-
-
 def _worn_out(x: Crossing, disks: Sequence[DiskProgress]) -> Observation | None:
-    mending = [disk for disk in disks if disk.reason in RECREATE or disk.reason == EVICTED]
+    mending = [disk for disk in disks if (disk.reason in RECREATE or disk.reason == EVICTED) and disk.reason != "BegunAnew"]
     if not mending:
         return None
-    counts = _recreations(x.target.get(CONFIGMAP, x.migration.names.ca))
-    spent = [disk for disk in mending if counts.get(disk.name, 0) >= MOST_RECREATIONS]
+    spent = _spent(x, mending)
     if not spent:
         return None
     return failed(
@@ -216,6 +215,12 @@ def _worn_out(x: Crossing, disks: Sequence[DiskProgress]) -> Observation | None:
             for disk in spent
         ),
     )
+
+
+def _spent(x: Crossing, disks: Sequence[DiskProgress]) -> list[DiskProgress]:
+    """Return those that were begun anew too often."""
+    counts = _recreations(x.target.get(CONFIGMAP, x.migration.names.ca)) if disks else {}
+    return [disk for disk in disks if counts.get(disk.name, 0) >= MOST_RECREATIONS]
 
 
 def _recreations(ca: Object | None) -> dict[str, int]:

@@ -142,11 +142,10 @@ class Engine:
             self.bell.clear()
             try:
                 seen = step.undo(self.x)
-            except Unreachable as error:
-                seen = unknown("Unreachable", str(error))
-            except Conflict as error:
-                self.after_conflict()
-                seen = unknown("ChangedMeanwhile", str(error))
+            except (Unreachable, Conflict) as error:
+                if isinstance(error, Conflict):
+                    self.after_conflict()
+                seen = unknown(error.reason, str(error)).but(problems=error.problems)
             if watch.see(seen):
                 self.show(step, seen)
             match decide(seen, replace(step.limits, acts=0), watch.tally()):
@@ -161,7 +160,7 @@ class Engine:
         try:
             return step.observe(x)
         except Unreachable as error:
-            return unknown("Unreachable", str(error))
+            return unknown(error.reason, str(error)).but(problems=error.problems)
 
     def _note(self, step: Step, entry: StepLog, watch: _Watch, seen: Observation) -> None:
         if watch.see(seen) or entry.last is None or entry.last.message != seen.message:
@@ -194,8 +193,8 @@ class Engine:
         cached = replace(self.x, source=self.x.source.cached(), target=self.x.target.cached())
         fresh_at = self.x.clock.monotonic() + FRESH_S
         while self.x.clock.monotonic() < fresh_at:
-            self.x.clock.wait(self.bell, PACE_S)
-            self.x.clock.sleep(SETTLE_S)
+            if self.x.clock.wait(self.bell, PACE_S):
+                self.x.clock.sleep(SETTLE_S)
             self.bell.clear()
             self.before_look()
             peek = self._look(step, cached)
@@ -224,9 +223,15 @@ def stop_error(verdict: Verdict, step: Step, seen: Observation, tally: Tally = T
                 now=problems[0].now
                 or "find out what it waits for (the pods and events of the object named), then run the same command again",
             )
-            return Stalled.of((first, *problems[1:]), reason=seen.reason)
+            return Stalled.of((first, *problems[1:]), reason=_held_up(seen))
         case _ if seen.state is State.NEEDED:
             first = replace(problems[0], why=f"{tally.acts} attempts changed nothing ({seen.reason})")
             return StepFailed.of((first, *problems[1:]), reason=seen.reason)
         case _:
             return StepFailed.of(problems, reason=seen.reason)
+
+
+def _held_up(seen: Observation) -> str:
+    """Return why a step stands still: the reason of its disks that are on their way, if they have one in common."""
+    reasons = {disk.reason for disk in seen.disks if disk.state is State.WAITING}
+    return reasons.pop() if len(reasons) == 1 else seen.reason

@@ -11,7 +11,7 @@ from pathlib import Path
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import VM
 from migrate.model.clock import Clock
-from migrate.model.errors import Blocked, MigrateError, Problem, UsageError
+from migrate.model.errors import Blocked, Conflict, MigrateError, Problem, Unreachable, UsageError
 from migrate.model.migration import Migration, OnFailure
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
@@ -181,10 +181,16 @@ class Run:
     def _note(self, x: Crossing, entry: StepLog) -> None:
         """Write down what a step took, and when source and target stood or ran, even if an earlier run did not live to note that.
 
-        A closed record is closed.
+        A closed record is closed. A note that is lost to a cluster that does not answer, or to somebody quicker, is no reason to stop.
         """
         if entry.acts == 0 and entry.name not in moments.STEPS:
             return
+        try:
+            self._tally(x, entry)
+        except (Unreachable, Conflict) as error:
+            log.warning("what %s took could not be recorded: %s", entry.name, error)
+
+    def _tally(self, x: Crossing, entry: StepLog) -> None:
         record = records.read(x.target, x.migration.names.record)
         if record is None or record.finished is not None:
             return

@@ -12,6 +12,8 @@ from migrate.workflow.playbook import STEPS
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 COLUMNS = ("id", "fault", "at", "ends", "as", "you are told", "way on", "way back", "backends")
 EVERY_STEP = "every step"
+BEFORE, AFTER = STEPS[: STEPS.index("release-source")], STEPS[STEPS.index("release-source") :]
+SPANS = {EVERY_STEP: STEPS, "every step until the start": BEFORE, "every step after the start": AFTER}
 FIRST_CONTACT = "first contact"
 WAYS_ON = frozenset({"by itself", "again", "cure, again", "undo, anew"})
 WAYS_BACK = frozenset({"–", "undo", "cure, undo"})
@@ -33,15 +35,6 @@ class Row:
     way_on: str
     way_back: str
     on_kube: bool
-
-    @property
-    def every_step(self) -> bool:
-        return self.at == (EVERY_STEP,)
-
-    @property
-    def steps(self) -> tuple[str, ...]:
-        """Return the steps in which the fault is injected."""
-        return STEPS if self.every_step else self.at
 
 
 def rows(text: str | None = None) -> list[Row]:
@@ -71,7 +64,7 @@ def _cells(text: str) -> Iterator[dict[str, str]]:
 def _row(cells: dict[str, str]) -> Row:
     stops = {"completes": False, "stops": True}[cells["ends"]]
     how = re.fullmatch(r"(\w+) \((\d)\), `(\w+)`", cells["as"]) if stops else None
-    at = tuple(word.strip() for word in cells["at"].split(","))
+    at = SPANS.get(cells["at"]) or tuple(word.strip() for word in cells["at"].split(","))
     told = tuple(re.findall(r"“([^”]+)”", cells["you are told"]))
     row = Row(
         id=cells["id"].strip("`"),
@@ -90,7 +83,7 @@ def _row(cells: dict[str, str]) -> Row:
         word
         for word, bad in (
             ("as", stops != (how is not None) or (not stops and cells["as"] != "–")),
-            ("at", at not in ((EVERY_STEP,), (FIRST_CONTACT,)) and not set(at) <= set(STEPS)),
+            ("at", at != (FIRST_CONTACT,) and not set(at) <= set(STEPS)),
             ("you are told", stops != bool(told)),
             ("way on", row.way_on not in WAYS_ON or stops == (row.way_on == "by itself")),
             ("way back", row.way_back not in WAYS_BACK or (not stops and row.way_back != "–")),

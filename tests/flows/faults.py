@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from migrate.lab.cluster import LabCluster
 from migrate.lab.trouble import Order
 from migrate.model.observation import State
+from migrate.workflow.playbook import STEPS
 from tests.flows.flow import Flow
 
 Harm = Iterator[None]
@@ -22,17 +24,19 @@ class Fault:
 
     harm: Callable[[Flow, str], Harm]
     wishes: dict[str, Any] = field(default_factory=dict)
+    one_run: bool = False
+    """It is met by all its steps in one run; the step that `harm` is given is then all of them, with commas."""
 
 
 FAULTS: dict[str, Fault] = {}
 """By the id of the row: the name of the function, with hyphens."""
 
 
-def fault(**wishes: Any) -> Callable[[Callable[[Flow, str], Harm]], Callable[[Flow, str], Harm]]:
+def fault(*, one_run: bool = False, **wishes: Any) -> Callable[[Callable[[Flow, str], Harm]], Callable[[Flow, str], Harm]]:
     """Enter a function into FAULTS: it takes the flow and the step to harm."""
 
     def enter(harm: Callable[[Flow, str], Harm]) -> Callable[[Flow, str], Harm]:
-        FAULTS[harm.__name__.replace("_", "-")] = Fault(harm, wishes)
+        FAULTS[harm.__name__.replace("_", "-")] = Fault(harm, wishes, one_run)
         return harm
 
     return enter
@@ -48,10 +52,20 @@ def ordered(flow: Flow, side: str, where: str, action: str, /, **words: object) 
     trouble.clear(order)
 
 
+def cleared(orders: Iterable[tuple[LabCluster, Order]]) -> None:
+    """Take back troubles."""
+    for cluster, order in orders:
+        cluster.trouble.clear(order)
+
+
+def mid_import(flow: Flow, meddle: Callable[[], object], *, seconds: float = 30) -> None:
+    """Hold every importer back for a while, and do something once as soon as one runs."""
+    flow.lab.west.trouble.set("importer", "delay", name=f"{flow.name}-*", seconds=seconds)
+    flow.when("import-disks", "ImportingBlind", meddle)
+
+
 def at_step(flow: Flow, step: str, meddle: Callable[[], object]) -> None:
     """Do something once, as soon as the step before is done, which is before the first look of this one."""
-    from migrate.workflow.playbook import STEPS
-
     place = STEPS.index(step)
     if place == 0:
         meddle()

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Any
 
+from migrate.lab.trouble import Order
 from migrate.workflow.playbook import STEPS
-from tests.flows.faults import OURS, Harm, at_step, fault
+from tests.flows.faults import OURS, Harm, at_step, cleared, fault
 from tests.flows.flow import Flow
 
 READS, WRITES = "get", "[cpdu]*"
 """Verbs of single objects as the API server names them: create, patch, delete, update begin with the letters given."""
+RESTART_S = 10.0
+CHANGED = "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again"
 
 
 class Everywhere:
-    """One trouble for the first read and one for the first write of every step, on both sides."""
+    """One trouble for the first read and one for the first write of each of these steps, on both sides."""
 
-    def __init__(self, flow: Flow, action: str, **words: Any) -> None:
-        self._flow, self._action, self._words = flow, action, words
+    def __init__(self, flow: Flow, steps: Sequence[str], action: str, *, verbs: Sequence[str] = (READS, WRITES), **words: Any) -> None:
+        self._flow, self._action, self._verbs, self._words = flow, action, verbs, {"times": 1, "user_agent": OURS, **words}
         self._orders: list[Any] = []
         self._step = ""
         self.met: list[str] = []
         for step in STEPS:
-            at_step(flow, step, lambda step=step: self._enter(step))
+            at_step(flow, step, lambda step=step: self._enter(step) if step in steps else self.leave())
 
     def _enter(self, step: str) -> None:
         self.leave()
         self._step = step
         for cluster in self._flow.lab.clusters.values():
-            for verb in (READS, WRITES):
-                self._orders.append((cluster, cluster.trouble.set("api", self._action, user_agent=OURS, verb=verb, times=1, **self._words)))
+            for verb in self._verbs:
+                words = {key: value for key, value in self._words.items() if value is not None}
+                self._orders.append((cluster, cluster.trouble.set("api", self._action, verb=verb, **words)))
 
     def leave(self) -> None:
         """Take note of the step that ends, and clear what it did not meet."""
@@ -39,44 +45,158 @@ class Everywhere:
         self._orders = []
 
 
-def everywhere(flow: Flow, action: str, **words: Any) -> Harm:
-    """Do one kind of harm in every step, and check that every step met it."""
-    harm = Everywhere(flow, action, **words)
+def everywhere(flow: Flow, steps: str, action: str, **words: Any) -> Harm:
+    """Do one kind of harm in each of these steps, and check that each met it."""
+    harm = Everywhere(flow, steps.split(", "), action, **words)
     yield
     harm.leave()
-    assert harm.met == list(STEPS)
+    assert harm.met == steps.split(", ")
 
 
-@fault()
+@fault(one_run=True)
 def api_500(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, "refuse", status=500, message="etcdserver: request timed out")
+    return everywhere(flow, step, "refuse", status=500, message="etcdserver: request timed out")
 
 
-@fault()
+@fault(one_run=True)
 def api_503(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, "refuse", status=503)
+    return everywhere(flow, step, "refuse", status=503)
 
 
-@fault()
+@fault(one_run=True)
 def api_429(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, "refuse", status=429, retry_after=7, message="too many requests")
+    return everywhere(flow, step, "refuse", status=429, retry_after=7, message="too many requests")
 
 
-@fault()
+@fault(one_run=True)
 def api_reset(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, "drop")
+    return everywhere(flow, step, "drop")
 
 
-@fault()
+@fault(one_run=True)
 def api_answer_lost(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, "drop", after=1)
+    return everywhere(flow, step, "drop", after=1)
 
 
-@fault()
+@fault(one_run=True)
 def api_half_json(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, "truncate")
+    return everywhere(flow, step, "truncate")
+
+
+@fault(one_run=True)
+def api_slow(flow: Flow, step: str) -> Harm:
+    return everywhere(flow, step, "delay", seconds=20)
 
 
 @fault()
-def api_slow(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, "delay", seconds=20)
+def api_hangs(flow: Flow, step: str) -> Harm:
+    order: list[Order] = []
+    trouble = flow.lab.west.trouble
+    at_step(flow, step, lambda: order.append(trouble.set("api", "hang", user_agent=OURS, verb=READS, times=1)))
+    yield
+    assert order[0].used
+
+
+@fault(one_run=True)
+def watch_410(flow: Flow, step: str) -> Harm:
+    return everywhere(flow, step, "expire", verbs=("watch",), times=None)
+
+
+@fault(one_run=True)
+def watch_closed(flow: Flow, step: str) -> Harm:
+    return everywhere(flow, step, "drop", verbs=("watch",), times=None)
+
+
+@fault(one_run=True)
+def watch_silent(flow: Flow, step: str) -> Harm:
+    orders: list[tuple[Any, Order]] = []
+
+    def hush() -> None:
+        orders.extend(
+            (cluster, cluster.trouble.set("api", "hang", user_agent=OURS, verb="watch")) for cluster in flow.lab.clusters.values()
+        )
+
+    at_step(flow, step.split(", ", 1)[0], hush)
+    yield
+    assert all(order.used for _, order in orders)
+    cleared(orders)
+
+
+@fault(one_run=True)
+def api_restart(flow: Flow, step: str) -> Harm:
+    met: list[str] = []
+
+    def restart(name: str) -> None:
+        met.append(name)
+        for cluster in flow.lab.clusters.values():
+            order = cluster.trouble.set("api", "drop", user_agent=OURS)
+            cluster.api.disconnect()
+            threading.Thread(target=back, args=(cluster, order), daemon=True).start()
+
+    def back(cluster: Any, order: Order) -> None:
+        flow.lab.clock.sleep(RESTART_S)
+        cluster.trouble.clear(order)
+
+    for name in step.split(", "):
+        at_step(flow, name, lambda name=name: restart(name))
+    yield
+    assert met == step.split(", ")
+
+
+def for_good(flow: Flow, step: str, action: str, **words: object) -> Harm:
+    """Let every such request of ours on both sides fail from this step on."""
+    orders: list[tuple[Any, Order]] = []
+
+    def begin() -> None:
+        orders.extend((cluster, cluster.trouble.set("api", action, user_agent=OURS, **words)) for cluster in flow.lab.clusters.values())
+
+    at_step(flow, step, begin)
+    yield
+    assert any(order.used for _, order in orders)
+    cleared(orders)
+    yield
+
+
+@fault()
+def api_401(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "refuse", status=401, message="Unauthorized")
+
+
+@fault()
+def api_401_late(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "refuse", status=401, message="Unauthorized")
+
+
+@fault()
+def api_403(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "refuse", status=403, verb=WRITES, message='User "joe" cannot do that in the namespace "shop"')
+
+
+@fault()
+def api_422(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "refuse", status=422, verb=WRITES, message='admission webhook "policy.example.com" denied the request: no')
+
+
+@fault(one_run=True)
+def api_409(flow: Flow, step: str) -> Harm:
+    return everywhere(flow, step, "refuse", verbs=(WRITES,), status=409, resource="[cdlpv]*", message=CHANGED)
+
+
+@fault()
+def api_409_always(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "refuse", status=409, verb=WRITES, message=CHANGED)
+
+
+@fault()
+def api_away(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "drop")
+
+
+@fault()
+def api_away_late(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "drop")
+
+
+@fault()
+def api_takes_no_writes(flow: Flow, step: str) -> Harm:
+    return for_good(flow, step, "refuse", status=503, verb=WRITES, message="etcdserver: no leader")

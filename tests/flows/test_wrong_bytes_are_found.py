@@ -9,7 +9,7 @@ import pytest
 
 from migrate.model import labels
 from migrate.model.errors import StepFailed
-from migrate.model.migration import Format, Verify
+from migrate.model.migration import Format, Start, Verify
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow
@@ -88,6 +88,36 @@ def test_the_wrong_disk_is_found_by_a_sample(begin: Begin) -> None:
     assert ending.report.outcome is Outcome.FAILED
     assert [f"{flow.name}-root" in problem.what for problem in ending.report.problems] == [True]
     assert flow.instance("west") is None
+
+
+def short_gzip(flow: Flow) -> None:
+    """Let the export's gzip stream end early and cleanly, as the real server does after a read error."""
+    flow.lab.east.trouble.set("export", "truncate", after="1Mi", format="gzip", volume=f"{flow.name}-root")
+
+
+def swapped_disk(flow: Flow) -> None:
+    """Let the export serve another disk under a link."""
+    order = flow.lab.east.trouble.set("export", "swap", volume=f"{flow.name}-root")
+    flow.when("create-target", "", lambda: flow.lab.east.trouble.clear(order))
+
+
+@pytest.mark.parametrize(("spoil", "format"), [(short_gzip, Format.GZIP), (swapped_disk, Format.RAW)])
+def test_wrong_bytes_pass_for_moved_without_a_proof(begin: Begin, spoil: Callable[[Flow], None], format: Format) -> None:
+    """CDI, and a move with --verify off, call a wrong disk well; with the proof that is the default the target never starts on it."""
+    blind = begin(disks=("root", "data"), format=format, verify=Verify.OFF, start=Start.NEVER)
+    spoil(blind)
+    report = blind.move().report
+    assert (report.outcome, report.problems) == (Outcome.MOVED, ())
+    assert blind.unequal() == [f"{blind.name}-root"]
+    assert [disk.digest or disk.coverage for disk in report.disks] == [""] * len(report.disks)
+    blind.lab.east.trouble.clear()
+    ours = begin(disks=("root", "data"), format=format, verify=Verify.FULL if format is Format.GZIP else Verify.SAMPLE)
+    spoil(ours)
+    report = ours.move().report
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "DiskDiffers")
+    assert f"{ours.name}-root" in report.problems[0].what
+    assert ours.instance("west") is None
+    assert "start-target" not in {event.step for event in ours.events}
 
 
 @pytest.mark.slow

@@ -253,6 +253,26 @@ def test_closing_is_prompt_while_the_stream_is_silent(pods: Pods, east: Cluster)
     assert not bell.live
 
 
+def test_closing_is_prompt_while_a_watch_is_being_opened(pods: Pods, east: Cluster) -> None:
+    """A server that takes a watch and never answers it holds nobody up at the end of a command."""
+    asked, held = threading.Event(), threading.Event()
+
+    def hang(request: Request) -> Reply | None:
+        if "watch" not in request.query:
+            return None
+        asked.set()
+        held.wait(PATIENCE_S)
+        return Reply(drop=True)
+
+    pods.refuse = hang
+    bell = east.bell(POD)
+    assert asked.wait(PATIENCE_S)
+    began = time.monotonic()
+    bell.close()
+    assert time.monotonic() - began < 1.0
+    held.set()
+
+
 def test_a_session_takes_its_bells_with_it(pods: Pods, east: Cluster) -> None:
     """close() of the handle ends every bell on it."""
     others = set(threading.enumerate())

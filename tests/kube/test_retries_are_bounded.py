@@ -9,7 +9,7 @@ import pytest
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import POD
-from migrate.kube.retry import READ, WRITE, Policy
+from migrate.kube.retry import CONTACT, READ, WRITE, Policy
 from migrate.model.errors import Conflict, Refused, Unreachable
 from tests.kube.small_server import JumpingClock, Reply, Request, SmallServer, refusal
 
@@ -31,6 +31,30 @@ def test_a_restart_of_the_server_goes_unnoticed(
     assert [record.getMessage().split(" failed")[0] for record in caplog.records] == [
         f"context east: get Pod shop/a: attempt {number} of 6" for number in (1, 2, 3, 4)
     ]
+
+
+def test_a_server_that_was_never_reached_is_given_up_soon(
+    server: SmallServer, east: Cluster, clock: JumpingClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first contact of a command ends after three seconds of waiting, and each failure of it is told as it happens."""
+    caplog.set_level(logging.WARNING, "migrate.kube.contact")
+    server.close()
+    with pytest.raises(Unreachable, match="refused"):
+        east.get(POD, "a")
+    assert clock.waits_s == list(CONTACT.waits_s)
+    assert [record.getMessage().split("; next")[0] for record in caplog.records if record.name == "migrate.kube.contact"] == [
+        f"context east: get Pod shop/a: attempt {number} of 4 failed (the connection was refused)" for number in (1, 2, 3)
+    ]
+
+
+def test_a_server_that_was_reached_once_is_waited_for(server: SmallServer, east: Cluster, clock: JumpingClock) -> None:
+    """An outage in the middle of a command has the patience of every read."""
+    server.script = _then(last=Reply(200, {"metadata": {"name": "a"}}, {"Connection": "close"}))  # type: ignore[assignment]
+    assert east.get(POD, "a") is not None
+    server.close()
+    with pytest.raises(Unreachable, match="refused"):
+        east.get(POD, "a")
+    assert clock.waits_s == list(READ.waits_s)
 
 
 @pytest.mark.parametrize("code", [429, 503])

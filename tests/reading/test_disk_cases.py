@@ -8,7 +8,8 @@ import pytest
 
 from migrate.model.migration import Disk, Format
 from migrate.model.observation import DiskProgress, State
-from migrate.reading.datavolume import problem_of, read_disk
+from migrate.reading.datavolume import read_disk
+from migrate.reading.disk_problems import problem_of
 from migrate.reading.export import ended, links_of, read_export
 from migrate.reading.importing import read_import, to_create
 from tests.case_files import Case, cases, check_observation
@@ -41,7 +42,15 @@ def test_disk(case: Case) -> None:
     """The import of a disk reads as its case file says; whatever blocks or fails says what to do."""
     given, expect = case["given"], case["expect"]
     seen = read_disk(
-        disk("db"), given["dv"], given.get("pvc"), given.get("pod"), migration_id="m1", now=NOON, total_bytes=1000, url=given.get("url")
+        disk("db"),
+        given["dv"],
+        given.get("pvc"),
+        given.get("pod"),
+        migration_id="m1",
+        now=NOON,
+        total_bytes=1000,
+        url=given.get("url"),
+        kills=given.get("kills", 0),
     )
     assert (seen.state.value, seen.reason) == (expect["state"], expect["reason"]), seen
     assert all(word in seen.message for word in expect.get("says", ())), seen.message
