@@ -84,6 +84,21 @@ def test_running_watches_expire(api: Api) -> None:
         assert [event["type"] for event in events] == ["ADDED"]
 
 
+def test_running_watches_fall_silent(api: Api) -> None:
+    """hang leaves a running watch open, and nothing comes any more."""
+    connection = api.admin.connection()
+    connection.timeout = 2.0
+    connection.request("GET", f"{CONFIGS}?watch=1&resourceVersion={api.rv}")
+    response = connection.getresponse()
+    api.admin.post(CONFIGS, config("a"))
+    assert b"ADDED" in response.readline()
+    api.server.trouble.set("api", "hang", verb="watch")
+    api.admin.post(CONFIGS, config("b"))
+    with pytest.raises(OSError, match="timed out"):
+        response.readline()
+    connection.close()
+
+
 def test_pages_expire(api: Api) -> None:
     """expire makes the next page of a list 410."""
     api.admin.post(CONFIGS, config("a"))

@@ -8,7 +8,7 @@ import pytest
 
 from migrate.model.migration import Disk, Format
 from migrate.model.observation import DiskProgress, State
-from migrate.reading.datavolume import read_disk
+from migrate.reading.datavolume import CURABLE, anew, read_disk, refitted
 from migrate.reading.disk_problems import problem_of
 from migrate.reading.export import ended, links_of, read_export
 from migrate.reading.importing import read_import, to_create
@@ -92,3 +92,33 @@ def test_no_external_links_are_none(status: Case) -> None:
     """Without external links there is nothing, not an empty set of links."""
     assert links_of({"status": status}) is None
     assert links_of(None) is None
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_only_disks_that_were_given_up_are_begun_anew(state: State) -> None:
+    """What a person may have cured is begun anew by the next run; what moves, is done, or belongs to somebody else is left alone."""
+    for reason in (*CURABLE, "NameTaken", "StaleDisks", "Importing"):
+        seen = DiskProgress("db", state, reason, 100, 10, "words")
+        begun = anew(seen)
+        if state in (State.FAILED, State.BLOCKED) and reason in CURABLE:
+            assert (begun.state, begun.reason) == (State.NEEDED, "BegunAnew")
+            assert reason in begun.message
+        else:
+            assert begun is seen
+
+
+@pytest.mark.parametrize(
+    ("others", "again"),
+    [
+        ([(State.DONE, "DiskCopied")], True),
+        ([(State.DONE, "DiskCopied"), (State.WAITING, "Importing")], False),
+        ([(State.BLOCKED, "QuotaExceeded")], False),
+        ([], False),
+    ],
+)
+def test_a_quota_is_tried_again_once_others_are_through(others: list[tuple[State, str]], again: bool) -> None:
+    """CDI does not watch quotas: a refused disk is made anew when others have given back what they needed, and not before."""
+    refused = DiskProgress("a", State.BLOCKED, "QuotaExceeded", 100, 0, "exceeded quota")
+    disks = [refused, *(DiskProgress(f"o{number}", state, reason) for number, (state, reason) in enumerate(others))]
+    assert [disk.reason for disk in refitted(disks)][:1] == ["QuotaMayFit" if again else "QuotaExceeded"]
+    assert [disk.reason for disk in refitted(disks)][1:] == [reason for _, reason in others]

@@ -12,7 +12,7 @@ import pytest
 
 from migrate.lab.clock import SimClock
 from migrate.model.errors import Blocked, Conflict, Problem, Stalled, StepFailed, Taken, Unreachable
-from migrate.model.observation import Observation, blocked, done, failed, needed, waiting
+from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.steps.base import Crossing, Limits
 from migrate.workflow.engine import Engine
 
@@ -117,6 +117,16 @@ def test_standing_still_is_a_stall(clock: SimClock) -> None:
     assert 600 <= clock.monotonic() - began < 700
 
 
+def test_a_stall_has_the_reason_that_its_disks_share(clock: SimClock) -> None:
+    """What all disks that are on their way wait for is why the step stands still; else the step's own word."""
+    stuck, well = DiskProgress("a", State.WAITING, "ClaimUnbound"), DiskProgress("b", State.DONE, "DiskCopied")
+    other = DiskProgress("c", State.WAITING, "ScratchSpace")
+    for disks, reason in (((stuck, well), "ClaimUnbound"), ((stuck, other), "Importing"), ((), "Importing")):
+        with pytest.raises(Stalled) as caught:
+            engine(clock, Scripted("one", [waiting("Importing", "on its way", disks=disks)])).run()
+        assert caught.value.reason == reason
+
+
 def test_slow_progress_is_no_stall(clock: SimClock) -> None:
     """A step may take hours as long as something moves."""
     steps = [waiting("Working", "on its way", progress=n / 2000) for n in range(2000)]
@@ -125,9 +135,11 @@ def test_slow_progress_is_no_stall(clock: SimClock) -> None:
 
 def test_silence_of_a_cluster_ends_as_unreachable(clock: SimClock) -> None:
     """Losing contact is not failure: it is waited out, and named for what it is when it lasts."""
-    step = Scripted("one", [Unreachable("no answer", where="east")])
-    with pytest.raises(Unreachable):
+    step = Scripted("one", [Unreachable("no answer", where="east", why="refused", now="mend the network")])
+    with pytest.raises(Unreachable) as caught:
         engine(clock, step).run()
+    assert caught.value.problems == (Problem("no answer", "east", "refused", "mend the network"),)
+    assert caught.value.reason == "Unreachable"
     step = Scripted("one", [Unreachable("no answer"), Unreachable("no answer"), DONE])
     engine(clock, step).run()
 
