@@ -97,7 +97,7 @@ def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
     yield [*pair(flow), "--kubeconfig", "/nowhere/config"]
 
 
-@case("unreachable cluster", 7, r"unreachable", r"127\.0\.0\.1:1\b", r"west")
+@case("unreachable cluster", 7, r"unreachable", r"127\.0\.0\.1:1\b", r"west", r"attempt 1 of 4 failed", r"changed nothing")
 def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
     def cut(kubeconfig: dict[str, Any]) -> None:
         next(one for one in kubeconfig["clusters"] if one["name"] == "west")["cluster"]["server"] = "https://127.0.0.1:1"

@@ -24,6 +24,8 @@ class Fault:
 
     harm: Callable[[Flow, str], Harm]
     wishes: dict[str, Any] = field(default_factory=dict)
+    runs: bool = False
+    """The VM runs, and is started on the target; the others are halted before and after, which is quicker."""
     one_run: bool = False
     """It is met by all its steps in one run; the step that `harm` is given is then all of them, with commas."""
 
@@ -32,11 +34,13 @@ FAULTS: dict[str, Fault] = {}
 """By the id of the row: the name of the function, with hyphens."""
 
 
-def fault(*, one_run: bool = False, **wishes: Any) -> Callable[[Callable[[Flow, str], Harm]], Callable[[Flow, str], Harm]]:
+def fault(
+    *, runs: bool = False, one_run: bool = False, **wishes: Any
+) -> Callable[[Callable[[Flow, str], Harm]], Callable[[Flow, str], Harm]]:
     """Enter a function into FAULTS: it takes the flow and the step to harm."""
 
     def enter(harm: Callable[[Flow, str], Harm]) -> Callable[[Flow, str], Harm]:
-        FAULTS[harm.__name__.replace("_", "-")] = Fault(harm, wishes, one_run)
+        FAULTS[harm.__name__.replace("_", "-")] = Fault(harm, {"strategy": "Always" if runs else "Halted", **wishes}, runs, one_run)
         return harm
 
     return enter

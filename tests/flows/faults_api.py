@@ -53,42 +53,42 @@ def everywhere(flow: Flow, steps: str, action: str, **words: Any) -> Harm:
     assert harm.met == steps.split(", ")
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_500(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "refuse", status=500, message="etcdserver: request timed out")
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_503(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "refuse", status=503)
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_429(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "refuse", status=429, retry_after=7, message="too many requests")
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_reset(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "drop")
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_answer_lost(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "drop", after=1)
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_half_json(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "truncate")
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_slow(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "delay", seconds=20)
 
 
-@fault()
+@fault(runs=True)
 def api_hangs(flow: Flow, step: str) -> Harm:
     order: list[Order] = []
     trouble = flow.lab.west.trouble
@@ -97,17 +97,17 @@ def api_hangs(flow: Flow, step: str) -> Harm:
     assert order[0].used
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def watch_410(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "expire", verbs=("watch",), times=None)
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def watch_closed(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "drop", verbs=("watch",), times=None)
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def watch_silent(flow: Flow, step: str) -> Harm:
     orders: list[tuple[Any, Order]] = []
 
@@ -122,7 +122,7 @@ def watch_silent(flow: Flow, step: str) -> Harm:
     cleared(orders)
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_restart(flow: Flow, step: str) -> Harm:
     met: list[str] = []
 
@@ -157,46 +157,46 @@ def for_good(flow: Flow, step: str, action: str, **words: object) -> Harm:
     yield
 
 
-@fault()
+@fault(runs=True)
 def api_401(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "refuse", status=401, message="Unauthorized")
 
 
-@fault()
+@fault(runs=True)
 def api_401_late(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "refuse", status=401, message="Unauthorized")
 
 
-@fault()
+@fault(runs=True)
 def api_403(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "refuse", status=403, verb=WRITES, message='User "joe" cannot do that in the namespace "shop"')
 
 
-@fault()
+@fault(runs=True)
 def api_422(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "refuse", status=422, verb=WRITES, message='admission webhook "policy.example.com" denied the request: no')
 
 
-@fault(one_run=True)
+@fault(runs=True, one_run=True)
 def api_409(flow: Flow, step: str) -> Harm:
     return everywhere(flow, step, "refuse", verbs=(WRITES,), status=409, resource="[cdlpv]*", message=CHANGED)
 
 
-@fault()
+@fault(runs=True)
 def api_409_always(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "refuse", status=409, verb=WRITES, message=CHANGED)
 
 
-@fault()
+@fault(runs=True)
 def api_away(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "drop")
 
 
-@fault()
+@fault(runs=True)
 def api_away_late(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "drop")
 
 
-@fault()
+@fault(runs=True)
 def api_takes_no_writes(flow: Flow, step: str) -> Harm:
     return for_good(flow, step, "refuse", status=503, verb=WRITES, message="etcdserver: no leader")

@@ -62,7 +62,7 @@ def credential(token: str) -> str:
     return json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": token}})
 
 
-@fault()
+@fault(runs=True)
 def token_file_rotated(flow: Flow, step: str) -> Harm:
     file = with_token_file(flow)
 
@@ -86,7 +86,7 @@ def token_expired(flow: Flow, step: str) -> Harm:
     yield
 
 
-@fault()
+@fault(runs=True)
 def exec_token_expired(flow: Flow, step: str) -> Harm:
     answer = with_command(flow)
     accept(flow, "first")

@@ -151,7 +151,7 @@ def manifest_mixes_disks(flow: Flow, step: str) -> Harm:
     yield
 
 
-@fault()
+@fault(runs=True)
 def proxy_502(flow: Flow, step: str) -> Harm:
     with ordered(flow, "east", "proxy", "refuse", status=502, volume=f"{flow.name}-root", times=3):
         yield
@@ -170,7 +170,7 @@ def proxy_502_always(flow: Flow, step: str) -> Harm:
     yield
 
 
-@fault()
+@fault(runs=True)
 def source_started(flow: Flow, step: str) -> Harm:
     mid_import(flow, lambda: flow.set_strategy("Always"))
     yield
@@ -187,7 +187,7 @@ def disk_in_use(flow: Flow, step: str) -> Harm:
     yield
 
 
-@fault(grace_s=20)
+@fault(runs=True, grace_s=20)
 def guest_ignores_shutdown(flow: Flow, step: str) -> Harm:
     with ordered(flow, "east", "guest", "refuse", name=flow.name):
         yield

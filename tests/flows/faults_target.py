@@ -110,7 +110,7 @@ def short_raw(flow: Flow, step: str) -> Harm:
     yield
 
 
-@fault(disks=("root", "data"))
+@fault(runs=True, disks=("root", "data"))
 def wrong_disk(flow: Flow, step: str) -> Harm:
     with ordered(flow, "east", "export", "swap", volume=f"{flow.name}-root") as order:
         flow.when("create-target", "", lambda: flow.lab.east.trouble.clear(order))
@@ -275,7 +275,7 @@ def proof_pod_restart(flow: Flow, step: str) -> Harm:
     assert not [order for order in flow.lab.west.trouble.orders() if order["where"] == "export"]
 
 
-@fault()
+@fault(runs=True)
 def target_unschedulable(flow: Flow, step: str) -> Harm:
     with ordered(flow, "west", "node", "refuse", app="virt-launcher", message="1 Insufficient memory"):
         yield
