@@ -12,6 +12,8 @@ from migrate.reading.disk_problems import failing, problem_of
 
 BLIND_S = 6 * 3600.0
 """How long an import may work without a figure that moves: a conversion of several TB on slow storage."""
+STILL_S = 20 * 60.0
+"""How long the figure of a running import may stand still; its own watchdog ends a dead transfer after ten minutes."""
 
 
 def to_create(disks: Sequence[DiskProgress], *, parallel: int) -> tuple[str, ...]:
@@ -38,11 +40,16 @@ def read_import(disks: Sequence[DiskProgress], *, parallel: int) -> Observation:
     if any(disk.state in {State.WAITING, State.UNKNOWN} for disk in disks):
         seen = waiting("Importing", _summary(disks), progress=_progress(disks), disks=shown)
         held = tuple(problem_of(disk) for disk in disks if disk.state is State.WAITING and disk.reason in _TROUBLE)
-        return seen.but(patience_s=BLIND_S) if any(disk.reason == BLIND for disk in disks) else seen.but(problems=held)
+        return seen.but(patience_s=max(map(_patience_s, disks)), problems=held)
     if problems := failing(disks, State.BLOCKED):
         return blocked(_common(disks, State.BLOCKED, "ImportBlocked"), *problems).but(disks=shown, progress=_progress(disks))
     size = sum(disk.bytes_total or 0 for disk in disks)
     return done("Imported", f"{len(disks)} disk{'' if len(disks) == 1 else 's'} imported{f', {human(size)}' if size else ''}", disks=shown)
+
+
+def _patience_s(disk: DiskProgress) -> float:
+    """Return how long a disk may stand still without a sign; 0 = as long as the step says."""
+    return {BLIND: BLIND_S, "Importing": STILL_S}.get(disk.reason, 0.0)
 
 
 def _common(disks: Sequence[DiskProgress], state: State, several: str) -> str:

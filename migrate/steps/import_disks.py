@@ -51,7 +51,7 @@ class ImportDisks:
     """
 
     name = "import-disks"
-    limits = Limits(quiet=timedelta(minutes=20), acts=3)
+    limits = Limits(quiet=timedelta(minutes=10), acts=3)
     until: str | None = None
 
     def observe(self, x: Crossing) -> Observation:

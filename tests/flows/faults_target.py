@@ -179,13 +179,6 @@ def scratch_missing(flow: Flow, step: str) -> Harm:
     yield
 
 
-@fault()
-def storage_refuses(flow: Flow, step: str) -> Harm:
-    with ordered(flow, "west", "storage", "refuse", name="prime-*", message="no space left in the pool"):
-        yield
-    yield
-
-
 @fault(to="faults-a", create_namespace=True)
 def quota_refuses_claim(flow: Flow, step: str) -> Harm:
     return claims_allowed(flow, 0)
@@ -194,11 +187,6 @@ def quota_refuses_claim(flow: Flow, step: str) -> Harm:
 @fault(to="faults-b", create_namespace=True)
 def quota_refuses_prime(flow: Flow, step: str) -> Harm:
     return claims_allowed(flow, 1)
-
-
-@fault(to="faults-c", create_namespace=True)
-def quota_refuses_scratch(flow: Flow, step: str) -> Harm:
-    return claims_allowed(flow, 2)
 
 
 @fault(storage_map=(("*", "local"),))
