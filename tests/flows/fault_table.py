@@ -16,7 +16,8 @@ BEFORE, AFTER = STEPS[: STEPS.index("release-source")], STEPS[STEPS.index("relea
 SPANS = {EVERY_STEP: STEPS, "every step until the start": BEFORE, "every step after the start": AFTER}
 FIRST_CONTACT = "first contact"
 WAYS_ON = frozenset({"by itself", "again", "cure, again", "undo, anew"})
-WAYS_BACK = frozenset({"–", "undo", "cure, undo"})
+EVEN_IF_STARTED = " --even-if-started"
+WAYS_BACK = frozenset({"–", "undo", "cure, undo", f"undo{EVEN_IF_STARTED}", f"cure, undo{EVEN_IF_STARTED}"})
 
 
 @dataclass(frozen=True, slots=True)
