@@ -21,7 +21,7 @@ class Everywhere:
     """One trouble for the first read and one for the first write of each of these steps, on both sides."""
 
     def __init__(self, flow: Flow, steps: Sequence[str], action: str, *, verbs: Sequence[str] = (READS, WRITES), **words: Any) -> None:
-        self._flow, self._action, self._verbs, self._words = flow, action, verbs, {"times": 1, "user_agent": OURS, **words}
+        self._flow, self._action, self._verbs, self._words = flow, action, verbs, words
         self._orders: list[Any] = []
         self._step = ""
         self.met: list[str] = []
@@ -33,8 +33,8 @@ class Everywhere:
         self._step = step
         for cluster in self._flow.lab.clusters.values():
             for verb in self._verbs:
-                words = {key: value for key, value in self._words.items() if value is not None}
-                self._orders.append((cluster, cluster.trouble.set("api", self._action, verb=verb, **words)))
+                order = cluster.trouble.set("api", self._action, verb=verb, user_agent=OURS, times=1, **self._words)
+                self._orders.append((cluster, order))
 
     def leave(self) -> None:
         """Take note of the step that ends, and clear what it did not meet."""
@@ -97,29 +97,34 @@ def api_hangs(flow: Flow, step: str) -> Harm:
     assert order[0].used
 
 
+def watches(flow: Flow, steps: str, action: str) -> Harm:
+    """Do one kind of harm to every watch of ours, from the first of these steps to the end."""
+    orders: list[tuple[Any, Order]] = []
+
+    def begin() -> None:
+        orders.extend(
+            (cluster, cluster.trouble.set("api", action, user_agent=OURS, verb="watch")) for cluster in flow.lab.clusters.values()
+        )
+
+    at_step(flow, steps.split(", ", 1)[0], begin)
+    yield
+    assert all(order.used for _, order in orders)
+    cleared(orders)
+
+
 @fault(runs=True, one_run=True)
 def watch_410(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, step, "expire", verbs=("watch",), times=None)
+    return watches(flow, step, "expire")
 
 
 @fault(runs=True, one_run=True)
 def watch_closed(flow: Flow, step: str) -> Harm:
-    return everywhere(flow, step, "drop", verbs=("watch",), times=None)
+    return watches(flow, step, "drop")
 
 
 @fault(runs=True, one_run=True)
 def watch_silent(flow: Flow, step: str) -> Harm:
-    orders: list[tuple[Any, Order]] = []
-
-    def hush() -> None:
-        orders.extend(
-            (cluster, cluster.trouble.set("api", "hang", user_agent=OURS, verb="watch")) for cluster in flow.lab.clusters.values()
-        )
-
-    at_step(flow, step.split(", ", 1)[0], hush)
-    yield
-    assert all(order.used for _, order in orders)
-    cleared(orders)
+    return watches(flow, step, "hang")
 
 
 @fault(runs=True, one_run=True)
