@@ -143,9 +143,10 @@ def stopped(flow: Flow, row: Row, step: str, ending: Ending) -> None:
 
 def process_ends(flow: Flow) -> None:
     """Let the process of the run be gone, as it would be after the command: a claim that could not be given up names a dead one."""
-    for lease in flow.east.list(LEASE):
-        words = [GONE if word == f"pid={os.getpid()}" else word for word in lease["spec"]["holderIdentity"].split(" ")]
-        flow.east.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": " ".join(words)}})
+    for cluster in (flow.east, flow.west):
+        for lease in cluster.list(LEASE):
+            words = [GONE if word == f"pid={os.getpid()}" else word for word in lease["spec"]["holderIdentity"].split(" ")]
+            cluster.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": " ".join(words)}})
 
 
 def undone(flow: Flow, *, even_if_started: bool) -> bool:
