@@ -72,6 +72,8 @@ def look(x: Crossing, claim: Claim = SOURCE) -> Observation:
     identity = _holder(lease)
     if identity == str(x.runner) and labels.is_ours(lease, x.migration.id):
         return done("Claimed", f"{claim.on} is claimed by this run")
+    if claim is TARGET and holds(x) and labels.is_ours(lease, x.migration.id):
+        return needed("HolderDead", "a runner of this migration holds it that has lost the claim on the source to this one")
     holder = read_runner(identity)
     if not identity or (holder is not None and surely_dead(holder, x.runner)):
         return needed("HolderDead", "the claim's holder was a process of this machine and is gone" if identity else "the claim was let go")

@@ -20,6 +20,7 @@ Picture = dict[str, Any]
 _VARIABLE = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<uuid>"),
+    (re.compile(r"<uuid>/\d+"), "<number of a claim>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<sha256>"),
     (re.compile(r"\b02(:[0-9a-f]{2}){5}\b"), "<mac>"),
     (re.compile(r"\blocalhost:\d+"), "localhost:<port>"),
