@@ -142,8 +142,8 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(
         verb=st.sampled_from(VERBS[:1] * 3 + VERBS),
-        fate=st.sampled_from(["crash", "lost answer", "rival", "frozen", *FOREIGN]),
-        when=st.integers(1, 260),
+        fate=st.sampled_from(["crash", "lost answer", "rival", "frozen", "start source", "start source", *FOREIGN]),
+        when=st.sampled_from([*range(1, 261), *range(130, 240), *range(130, 240), *range(130, 240)]),
         rival=st.sampled_from(VERBS[:4]),
         settle=st.sampled_from([0, 1, 20]),
     )
