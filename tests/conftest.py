@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from migrate.lab import kube_binaries
 from migrate.lab.clock import RealClock
@@ -21,6 +22,8 @@ from tests.pair import Pair
 
 pytest.register_assert_rewrite("tests.flows.deeds")
 
+settings.register_profile("here", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 EMBEDDED_ONLY = Path(__file__).parent / "kubernetes" / "embedded-only.txt"
 LAST = "test_rights_granted_are_rights_used.py"
 KUBE_SPEED = 4.0

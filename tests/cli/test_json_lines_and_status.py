@@ -34,7 +34,7 @@ def test_a_move_and_what_status_says_of_it(shell: Shell, moved: tuple[Flow, list
     assert (list(report), report["schema"]) == (REPORT_KEYS, REPORT_SCHEMA)
     assert report["outcome"] == "moved"
     assert {event["migration"] for event in events} == {report["migration"]}
-    assert list(dict.fromkeys(event["step"] for event in events))[:4] == ["check-both", "claim-source", "prepare-target", "stop-source"]
+    assert list(dict.fromkeys(event["step"] for event in events))[:4] == ["check-both", "claim-source", "prepare-target", "claim-target"]
     disks = {event["disk"] for event in events if event["step"] == "import-disks" and event["bytesTotal"]}
     assert disks == {"", f"{flow.name}-root", f"{flow.name}-data"}
     assert report["downtimeSeconds"] > 0

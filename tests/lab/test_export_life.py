@@ -93,7 +93,8 @@ def test_the_manifest_was_written_once(lab: Lab) -> None:
     lab.east.client("lab/user").delete(POD, first["name"], "shop")
     lab.until(lambda: any(pod["metadata"]["uid"] != first["uid"] for pod in pods(lab, "ex-c")))
     export.until("Ready")
-    items = list(yaml.safe_load_all(export.fetch(export.manifest(), Accept="application/yaml").body))
+    answer = lab.until(lambda: (got := export.fetch(export.manifest(), Accept="application/yaml")).code == 200 and got, what="an answer")
+    items = list(yaml.safe_load_all(answer.body))
     authority, vm, dv = [item for item in items if item]
     assert "late" not in (vm["metadata"].get("labels") or {})
     assert authority["data"]["ca.pem"] == export.status["links"]["external"]["cert"]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -151,7 +152,10 @@ def test_a_dead_process_is_noticed(shell: Shell) -> None:
     """After a kill the status of that cluster is down, the other one's up; `up` brings both back, with new addresses and seeds."""
     pid = shell.status()["west"]["pid"]
     assert isinstance(pid, int)
+    watched = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
+    assert select.select([watched], [], [], 30)[0], "the process outlives a SIGKILL"
+    os.close(watched)
     rows = shell.status()
     assert (rows["west"]["state"], rows["east"]["state"]) == ("down", "up")
     assert "has ended" in str(rows["west"]["problem"])
