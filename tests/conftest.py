@@ -22,7 +22,9 @@ from tests.pair import Pair
 
 pytest.register_assert_rewrite("tests.flows.deeds")
 
-settings.register_profile("here", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "here", deadline=None, print_blob=True, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("here")
 EMBEDDED_ONLY = Path(__file__).parent / "kubernetes" / "embedded-only.txt"
 LAST = "test_rights_granted_are_rights_used.py"
