@@ -6,7 +6,7 @@ from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import CONFIGMAP, VM, Kind
 from migrate.kube.kinds import DATAVOLUME as DISK
 from migrate.model import labels
-from migrate.model.errors import Conflict
+from migrate.model.errors import Conflict, Refused
 from migrate.model.objects import Object, leaving, name_of, uid_of
 from migrate.steps import looks, patches, stamps
 from migrate.steps.base import Crossing
@@ -41,3 +41,6 @@ def take_off(x: Crossing) -> None:
         x.source.patch(VM, name_of(vm), stamps.claimed(x, vm, patches.annotate(vm, {labels.CLAIM: None})))
     except Conflict:
         return  # the next holder has written its own
+    except Refused as error:
+        if error.status != 404:  # a VM that went meanwhile carries nothing
+            raise

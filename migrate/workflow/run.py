@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import VM
+from migrate.kube.kinds import LEASE, VM
+from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, Conflict, MigrateError, Problem, Unreachable, UsageError
 from migrate.model.migration import Migration, OnFailure
@@ -112,11 +113,11 @@ class Run:
         """
         asked = asked or ask(self._question, self._source, self._target, strict=False)
         self._record = asked.record
-        if asked.record is None and not _held(self._source, asked.migration):
+        if asked.record is None and not _begun(self._source, asked.migration):
             raise UsageError(
                 "there is no such migration to undo",
                 where=f"{asked.migration.source} → {asked.migration.target}",
-                why="the target holds no record of it, and the source is not halted by it",
+                why="the target holds no record of it, and the source is neither halted nor claimed by it",
                 now="see what there is: migrate status --target CONTEXT",
             )
         m = asked.record.migration if asked.record is not None else asked.migration
@@ -237,6 +238,8 @@ class Run:
         )
 
 
-def _held(source: Cluster, m: Migration) -> bool:
-    """Tell whether the source VM is halted by this very migration."""
-    return halted_by(source.get(VM, m.source.name) or {}) == m.id
+def _begun(source: Cluster, m: Migration) -> bool:
+    """Tell whether the source VM is halted or claimed by this very migration."""
+    lease = source.get(LEASE, m.names.claim)
+    claimed = lease is not None and labels.is_ours(lease, m.id)
+    return claimed or halted_by(source.get(VM, m.source.name) or {}) == m.id
