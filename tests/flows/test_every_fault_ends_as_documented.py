@@ -24,6 +24,7 @@ from tests.flows.fault_table import EVEN_IF_STARTED, Row, rows
 from tests.flows.faults import FAULTS, Harm
 from tests.flows.flow import Flow, secrets
 
+pytestmark = pytest.mark.timeout(400)
 ROWS = rows()
 QUICK = ("proxy-502", "wrong-disk")
 """Rows that every run of the tests exercises; the others are in `make test-all`."""
