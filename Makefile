@@ -31,14 +31,14 @@ test: $(READY) ## the tests that need nothing but Python (under 5 minutes)
 
 test-all: $(READY) ## every test: matrices, long flows, kubectl, the real API server
 	@command -v kubectl >/dev/null || { echo "kubectl is missing and these tests use it; install it (for example Debian's kubernetes-client) and run again"; exit 2; }
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow or kubectl'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --timeout 300 -m 'slow or kubectl'
 	@$(MAKE) --no-print-directory test-kube
 
 kube-assets: ## build the real API server with etcd, once, into ~/.cache (needs Go)
 	@bash hack/kube-assets/build.sh
 
 test-kube: $(READY) ## the same flows and the API's contract on the real API server (make kube-assets)
-	@$(BIN)/python -m pytest --backend kube -m 'not kubectl' tests/kubernetes tests/flows tests/lab/test_api_*.py
+	@$(BIN)/python -m pytest --backend kube --timeout 300 -m 'not kubectl' tests/kubernetes tests/flows tests/lab/test_api_*.py
 
 test-e2e: $(READY) ## flows on two clusters of yours: make test-e2e SOURCE=ctx TARGET=ctx [IMAGE=url SIZE=64Mi]
 	@test -n "$(SOURCE)" -a -n "$(TARGET)" || { echo "say which clusters: make test-e2e SOURCE=context TARGET=context (kubectl config get-contexts)"; exit 2; }
