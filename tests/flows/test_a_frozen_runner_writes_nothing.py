@@ -79,6 +79,8 @@ class Freeze:
             return self.runner.run(verb, self.flow.source, self.flow.target, **self.flow.options, **options)
         except MigrateError as error:
             return error
+        finally:  # what it makes late stays for `migrate cleanup`, as after a kill (docs/decisions/0006)
+            self.flow.killed = self.frozen is not None
 
 
 def inert(sent: Sent, name: str, made: object) -> bool:
