@@ -29,7 +29,7 @@ from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
 from migrate.workflow.run import Ending
 from tests.flows.flow import secrets
-from tests.flows.gate import Abandoned, Runner, Sent
+from tests.flows.gate import Abandoned, Runner, Sent, bury
 from tests.machines import disk, machine
 
 SIDES = ("east", "west")
@@ -200,7 +200,7 @@ class Schedule(RuleBasedStateMachine):
         except MigrateError as error:
             return error
         except Abandoned:
-            self.bury()
+            bury(self.world.user.values(), OURS)
             return None
 
     def happen(self, deed: str, rival: str) -> None:
@@ -214,7 +214,7 @@ class Schedule(RuleBasedStateMachine):
                 raise Abandoned
             case "rival" | "frozen":
                 if deed == "frozen":
-                    self.bury()
+                    bury(self.world.user.values(), OURS)
                 self.judge(rival, self.run(rival, Runner(self.world.lab, self.world.ours, self.see)))
                 return
         vm = user[side].get(VM, name)
@@ -334,13 +334,6 @@ class Schedule(RuleBasedStateMachine):
         """Return how the source spells whether it runs."""
         vm = self.world.user["east"].get(VM, self.name) or {}
         return {key: value for key, value in (vm.get("spec") or {}).items() if key in ("runStrategy", "running")}
-
-    def bury(self) -> None:
-        """Let every claim look as if its holder's process had died."""
-        for api in self.world.user.values():
-            for lease in api.list(LEASE, labels=OURS):
-                dead = re.sub(r"started=\d+", "started=1", lease["spec"]["holderIdentity"])
-                api.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": dead}})
 
     def teardown(self) -> None:
         """Check the rest, and remove what the schedule has left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ from migrate.model.report import Outcome
 from migrate.workflow.run import Ending
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, secrets
-from tests.flows.gate import Runner, Sent
+from tests.flows.gate import Runner, Sent, bury
 
 KINDS = (VM, VMI, DATAVOLUME, PVC, CONFIGMAP, EXPORT, LEASE)
 State = dict[str, object]
@@ -46,14 +45,6 @@ def state(flow: Flow) -> State:
     return found
 
 
-def bury(flow: Flow) -> None:
-    """Let the holder of every claim look dead: its process is said to have begun at another time."""
-    for cluster in (flow.east, flow.west):
-        for lease in cluster.list(LEASE):
-            dead = re.sub(r"started=\d+", "started=1", lease["spec"]["holderIdentity"])
-            cluster.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": dead}})
-
-
 class Freeze:
     """Lets a runner go until its n-th write, does something else then, notes how both sides stand, and lets the write go."""
 
@@ -68,7 +59,7 @@ class Freeze:
         self.writes += sent.writes
         if sent.writes and self.writes == self.at:
             self.frozen = sent
-            bury(self.flow)
+            bury((self.flow.east, self.flow.west))
             self.meanwhile()
             self.flow.lab.clock.sleep(5)
             self.before = state(self.flow)
