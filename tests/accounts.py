@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +18,7 @@ from migrate.cli.app import app
 from migrate.kube.kinds import NAMESPACE, SERVICEACCOUNT
 from migrate.lab.kube_audit import facts_of
 from migrate.lab.kube_cluster import KubeCluster
+from migrate.lab.kube_plane import ControlPlane
 from migrate.lab.up import Lab
 
 SIDES = {"east": "source", "west": "target"}
@@ -85,8 +87,8 @@ class Accounts:
 
 
 _of_labs: WeakKeyDictionary[Lab, Accounts] = WeakKeyDictionary()
-AUDITED: list[tuple[str, Path]] = []
-"""(cluster, audit log) of every lab on the real API server whose accounts were asked for."""
+AUDITED: list[tuple[str, ControlPlane]] = []
+"""Name and programs of every cluster on the real API server whose accounts were asked for."""
 
 
 def accounts_of(lab: Lab) -> Accounts | None:
@@ -95,7 +97,7 @@ def accounts_of(lab: Lab) -> Accounts | None:
         return None
     if lab not in _of_labs:
         _of_labs[lab] = Accounts(lab)
-        AUDITED.extend((name, cluster.server.plane.audit_log) for name, cluster in lab.clusters.items() if isinstance(cluster, KubeCluster))
+        AUDITED.extend((name, cluster.server.plane) for name, cluster in lab.clusters.items() if isinstance(cluster, KubeCluster))
     return _of_labs[lab]
 
 
@@ -119,11 +121,17 @@ def logged(lab: Lab) -> Iterator[Use]:
 
 
 def audited() -> Iterator[Use]:
-    """Yield what the accounts did on all labs of this session that ran on the real API server; its authorizer says what it forbade."""
-    for name, log in AUDITED:
-        for line in log.read_text().splitlines():
+    """Yield what the accounts did on all labs of this session that ran on the real API server; its authorizer says what it forbade.
+
+    What it forbade before it had read its roles, while it was started anew, says nothing about them.
+    """
+    for name, plane in AUDITED:
+        for line in plane.audit_log.read_text().splitlines():
             event = json.loads(line)
             decision = (event.get("annotations") or {}).get("authorization.k8s.io/decision")
+            asked = datetime.fromisoformat(event["requestReceivedTimestamp"])
+            if decision == "forbid" and any(began <= asked <= ready for began, ready in plane.restarts):
+                continue
             yield from _use(name, facts_of(event), forbidden=decision == "forbid")
 
 

@@ -17,7 +17,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from migrate.kube.answer import Status
-from migrate.kube.failures import judge
 from migrate.kube.kinds import SECRET, Kind
 from migrate.kube.paths import describe, path_of, selector
 from migrate.kube.retry import ONCE, PassingError
@@ -220,7 +219,7 @@ class Bell:
         except (HTTPError, OSError, ValueError) as problem:
             if self._stop.is_set():
                 return b""
-            raise judge(problem, action=self._action, context=self._session.context, server=self._session.server).error from problem
+            raise self._session.broke(problem, self._action).error from problem
 
     def _take(self, event: dict[str, Any]) -> None:
         """Take in one event of the stream. Raise Gone for an ERROR event: whatever it says, only a new list makes sure."""

@@ -100,6 +100,12 @@ def is_absence(answer: Answer) -> bool:
     return answer.status == 404 and status is not None and bool(status.name)
 
 
+def is_missing_right(answer: Answer) -> bool:
+    """Tell a refusal of the authorizer from those of quotas and admission, which are 403 as well."""
+    status = answer.refusal()
+    return answer.status == 403 and status is not None and ' is forbidden: User "' in status.message
+
+
 def _words(status: Status) -> str:
     """Return the message, and the causes that it does not already hold."""
     message = status.message or status.reason

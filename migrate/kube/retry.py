@@ -4,7 +4,8 @@ Causes are explicit; nothing else is ever retried:
 
 * the connection could not be made, or broke before the whole answer was read (`Failure.again`);
 * 429 and 503, after the time in Retry-After if one is given;
-* 500, 502 and 504.
+* 500, 502 and 504;
+* 403 of the authorizer within seconds of a broken connection: an API server that starts anew answers before it has read its roles.
 
 What a replay does, verb by verb, when the first attempt had been carried out and only its answer was lost:
 

@@ -18,8 +18,8 @@ from migrate.kube.answer import Answer, clean
 from migrate.kube.config import Stanza, known_contexts, read_kubeconfig
 from migrate.kube.credentials import Credentials, Login
 from migrate.kube.discovery import Discovery
-from migrate.kube.errors import refused, unauthorized
-from migrate.kube.failures import judge
+from migrate.kube.errors import is_missing_right, refused, unauthorized
+from migrate.kube.failures import Failure, judge
 from migrate.kube.pool import check_server, open_pool
 from migrate.kube.retry import PassingError, Policy, with_retries
 from migrate.kube.tls import ClientCertificate
@@ -40,6 +40,8 @@ log = logging.getLogger("migrate.kube")
 USER_AGENT = f"{OWNER}/{__version__}"
 CONNECT_S = 10.0
 READ_S = 30.0
+STARTING_S = 10.0
+"""How long after a connection broke a missing right may be that of an API server that has just started and has not read its roles yet."""
 _PASSING = frozenset({429, 500, 502, 503, 504})
 
 
@@ -84,6 +86,8 @@ class Session:
         self._closed = False
         self._reached = False
         """A connection was made: from then on an outage is worth more patience."""
+        self._broke_at = -STARTING_S
+        """When a connection broke last, by the clock's monotonic seconds."""
         self.discovery = Discovery(self)
         check_server(stanza)
 
@@ -233,8 +237,15 @@ class Session:
             raise self._refused(answer, action)
         return response
 
+    def broke(self, problem: Exception, action: str) -> Failure:
+        """Judge what broke a connection to the server, and remember when it did."""
+        self._broke_at = self.clock.monotonic()
+        return judge(problem, action=action, context=self.context, server=self.server)
+
     def _refused(self, answer: Answer, action: str) -> Exception:
         error = refused(answer, action=action, context=self.context)
+        if is_missing_right(answer) and self.clock.monotonic() - self._broke_at < STARTING_S:
+            return PassingError(error, cause="no right to it, just after a connection broke: the server may not have read its roles yet")
         if answer.status not in _PASSING or not isinstance(error, Unreachable):
             return error
         # 429 and 503 are said before anything is done; after 500, 502 and 504 nobody knows.
@@ -247,7 +258,7 @@ class Session:
         return unauthorized(f"{who} got 401 Unauthorized", context=self.context)
 
     def _failed(self, problem: Exception, action: str) -> Exception:
-        failure = judge(problem, action=action, context=self.context, server=self.server)
+        failure = self.broke(problem, action)
         self._reached = self._reached or failure.sent
         return PassingError(failure.error, cause=failure.cause, sent=failure.sent) if failure.again else failure.error
 

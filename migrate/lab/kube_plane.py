@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class ControlPlane:
         self._group: Group | None = None
         self._api_server: Child | None = None
         self.port = free_port()
+        self.restarts: list[tuple[datetime, datetime]] = []
+        """From when to when the API server was killed and not ready again: for a while it answers then without having read its roles."""
         self._etcd_port = free_port()
         self._clock = RealClock()
 
@@ -85,8 +88,10 @@ class ControlPlane:
     def restart_api_server(self) -> None:
         """Kill the API server as a crash would, and start it anew on the same port and data."""
         assert self._api_server is not None
+        began = self._clock.now()
         self._api_server.stop(signal.SIGKILL)
         self._start_api_server()
+        self.restarts.append((began, self._clock.now()))
 
     def compact(self) -> int:
         """Drop the history of etcd up to now, so that no older list or watch can be continued from it. Return the revision."""

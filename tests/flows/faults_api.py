@@ -13,7 +13,9 @@ from tests.flows.flow import Flow
 
 READS, WRITES = "get", "[cpdu]*"
 """Verbs of single objects as the API server names them: create, patch, delete, update begin with the letters given."""
-RESTART_S = 10.0
+RESTART_S, ROLES_S = 10.0, 2.0
+"""How long an API server is away that starts anew, and for how long it answers then without having read its roles."""
+NO_ROLES = 'this is forbidden: User "system:serviceaccount:shop:us" cannot do that: RBAC: role.rbac.authorization.k8s.io "ours" not found'
 CHANGED = "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -140,7 +142,10 @@ def api_restart(flow: Flow, step: str) -> Harm:
 
     def back(cluster: Any, order: Order) -> None:
         flow.lab.clock.sleep(RESTART_S)
+        roles = cluster.trouble.set("api", "refuse", user_agent=OURS, status=403, message=NO_ROLES)
         cluster.trouble.clear(order)
+        flow.lab.clock.sleep(ROLES_S)
+        cluster.trouble.clear(roles)
 
     for name in step.split(", "):
         at_step(flow, name, lambda name=name: restart(name))

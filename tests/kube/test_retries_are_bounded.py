@@ -113,6 +113,23 @@ def test_anything_else_is_final(server: SmallServer, east: Cluster, clock: Jumpi
     assert (clock.waits_s, len(server.requests)) == ([], 1)
 
 
+NO_RIGHT = refusal(403, "Forbidden", 'pods "a" is forbidden: User "joe" cannot get resource "pods" in API group "" in the namespace "shop"')
+
+
+def test_a_server_that_starts_may_not_know_its_roles_yet(server: SmallServer, east: Cluster, clock: JumpingClock) -> None:
+    """A right that is missing just after a connection broke is asked for again; seconds later the refusal is final."""
+    server.script = _then(Reply(drop=True), NO_RIGHT, NO_RIGHT)  # type: ignore[assignment]
+    assert east.get(POD, "a") is not None
+    assert clock.waits_s == [0.5, 1.0, 2.0]
+    server.script = _then(Reply(drop=True), last=NO_RIGHT)  # type: ignore[assignment]
+    with pytest.raises(Refused, match="is forbidden"):
+        east.get(POD, "a")
+    clock.waits_s.clear()
+    with pytest.raises(Refused, match="is forbidden"):
+        east.get(POD, "a")
+    assert clock.waits_s == []
+
+
 def test_a_call_that_may_have_happened_is_not_repeated(server: SmallServer, east: Cluster, clock: JumpingClock) -> None:
     """Start and stop are not idempotent: a lost answer is reported, a 503 (never carried out) is tried again."""
     server.script = _then(Reply(drop=True))  # type: ignore[assignment]
