@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 DEMO_DIR ?= .lab/demo
 LAB_DIR ?= .lab/lab
 SIZE ?= 64Mi
+USES := .lab/uses
+RIGHTS := tests/kubernetes/test_rights_granted_are_rights_used.py
+KUBE := $(BIN)/python -m pytest --backend kube --timeout 300 -m 'not kubectl' --uses $(USES)
 
 .PHONY: help demo test test-all test-kube test-e2e kube-assets check lab bench lock clean
 
@@ -38,7 +41,9 @@ kube-assets: ## build the real API server with etcd, once, into ~/.cache (needs 
 	@bash hack/kube-assets/build.sh
 
 test-kube: $(READY) ## the same flows and the API's contract on the real API server (make kube-assets)
-	@$(BIN)/python -m pytest --backend kube --timeout 300 -m 'not kubectl' tests/kubernetes tests/flows tests/lab/test_api_*.py
+	@rm -rf $(USES)
+	@$(KUBE) -n 2 --dist loadfile tests/kubernetes tests/flows tests/lab/test_api_*.py --ignore $(RIGHTS)
+	@$(KUBE) $(RIGHTS)
 
 test-e2e: $(READY) ## flows on two clusters of yours: make test-e2e SOURCE=ctx TARGET=ctx [IMAGE=url SIZE=64Mi]
 	@test -n "$(SOURCE)" -a -n "$(TARGET)" || { echo "say which clusters: make test-e2e SOURCE=context TARGET=context (kubectl config get-contexts)"; exit 2; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,19 @@ def audited() -> Iterator[Use]:
             if decision == "forbid" and any(began <= asked <= ready for began, ready in plane.restarts):
                 continue
             yield from _use(name, facts_of(event), forbidden=decision == "forbid")
+
+
+def keep_uses(folder: Path, name: str) -> None:
+    """Write down what the accounts did in this session, for a later one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps([astuple(use) for use in set(audited())]))
+
+
+def kept_uses(folder: Path) -> Iterator[Use]:
+    """Yield what earlier sessions wrote down."""
+    for file in folder.glob("*.json"):
+        for side, purpose, right, forbidden in json.loads(file.read_text()):
+            yield Use(side, purpose, tuple(right), forbidden)
 
 
 _FIELDS = ("user", "group", "resource", "subresource", "namespace", "verb")

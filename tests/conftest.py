@@ -18,6 +18,7 @@ from migrate.lab import kube_binaries
 from migrate.lab.clock import RealClock
 from migrate.lab.places import LabError
 from migrate.lab.up import Lab
+from tests.accounts import AUDITED, keep_uses
 from tests.pair import Pair
 
 pytest.register_assert_rewrite("tests.flows.deeds")
@@ -38,6 +39,7 @@ MakeLab = Callable[..., Lab]
 def pytest_addoption(parser: pytest.Parser) -> None:
     backends = ("embedded", "kube", "named")
     parser.addoption("--backend", choices=backends, default="embedded", help="What the lab's clusters run on; named = none of ours.")
+    parser.addoption("--uses", type=Path, help="Folder in which sessions keep what their accounts did (--backend kube).")
     parser.addoption("--source", default="", help="Context of a source cluster (--backend named).")
     parser.addoption("--target", default="", help="Context of a target cluster (--backend named).")
     parser.addoption("--image", default="", help="URL of a disk image for the disks (--backend named); they are blank without.")
@@ -67,6 +69,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=lambda item: item.path.name == LAST)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep what accounts did, for the session that judges it all."""
+    folder = session.config.getoption("--uses")
+    if folder is not None and AUDITED:
+        keep_uses(folder, f"uses-{os.getpid()}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -16,12 +16,12 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from migrate.kube.kinds import LEASE
 from migrate.lab.doom import Doom, Fate, Heard
 from migrate.lab.up import Lab
 from migrate.model import labels
 from migrate.model.clock import Clock
 from tests.flows.flow import Flow
+from tests.flows.gate import bury
 from tests.flows.picture import Picture, differences, picture
 from tests.machines import disk, machine
 
@@ -208,7 +208,7 @@ def killed(lab: Lab, story: Story, deaths: Sequence[Point], model: Clean, *, els
             if not dead:
                 break
             met.append(point)
-            bury(flow, elsewhere=elsewhere != bool(number % 2))
+            bury((flow.east, flow.west), elsewhere=elsewhere != bool(number % 2))
         trouble = _given(story, flow)
         if trouble:
             return Fallen(tuple(met), trouble)
@@ -245,16 +245,6 @@ def _last(point: Point, counted: _Counted, *, by_words: bool) -> Callable[[Heard
         return point.fate if same else Fate.SERVED
 
     return fate
-
-
-def bury(flow: Flow, *, elsewhere: bool) -> None:
-    """Make the claims of a run that was killed those of a dead process: this one lives on, so another is written in its stead."""
-    for cluster in (flow.east, flow.west):
-        for lease in cluster.list(LEASE):
-            identity = str(lease["spec"]["holderIdentity"])
-            words = [word for word in identity.split(" ") if not word.startswith("machine=" if elsewhere else "started=")]
-            words.insert(1, "machine=elsewhere" if elsewhere else "started=0")
-            cluster.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": " ".join(words)}})
 
 
 def points(requests: Sequence[Request]) -> list[Point]:

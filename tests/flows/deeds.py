@@ -24,7 +24,7 @@ from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
 from migrate.workflow.cleanup import Rules, leftovers
 from tests.accounts import Accounts, accounts_of
-from tests.flows.flow import Flow
+from tests.flows.flow import Flow, interrupt
 from tests.machines import disk, machine
 
 NAMESPACE = "rights"
@@ -65,10 +65,6 @@ class Stage:
         self.flows.clear()
         for cluster in self.lab.clusters.values():
             cluster.trouble.clear()
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def ask_to_start(flow: Flow) -> None:

@@ -28,6 +28,11 @@ Meddle = Callable[[], object]
 OUR_KINDS = (EXPORT, CONFIGMAP, LEASE, DATAVOLUME, PVC, VM)
 
 
+def interrupt() -> None:
+    """Be the Ctrl-C of somebody who watches."""
+    raise KeyboardInterrupt
+
+
 def secrets(cluster: Cluster) -> list[dict[str, Any]]:
     """List the Secrets of a namespace, which our own client refuses to do."""
     found = cluster.call("GET", f"/api/v1/namespaces/{cluster.namespace}/secrets")
@@ -181,6 +186,18 @@ class Flow:
                     found |= {f"{word}: {kind} {one['metadata']['name']}" for one in cluster.list(kind, labels=selector)}
             found |= {f"{word}: Secret {one['metadata']['name']}" for one in secrets(cluster) if labels.is_ours(one)}
         return sorted(found)
+
+    def theirs(self) -> dict[str, Any]:
+        """Return, of everything on both sides that is the user's, what it is: labels, annotations, spec, data."""
+        found: dict[str, Any] = {}
+        for side, cluster in (("east", self.east), ("west", self.west)):
+            for kind in (VM, PVC, DATAVOLUME, CONFIGMAP, SECRET, EXPORT, LEASE):
+                for one in secrets(cluster) if kind is SECRET else cluster.list(kind):
+                    metadata = one["metadata"]
+                    if self.name in metadata["name"] and not labels.is_ours(one):
+                        parts = {key: metadata.get(key) or {} for key in ("labels", "annotations")}
+                        found[f"{side} {kind} {metadata['name']}"] = {**parts, "spec": one.get("spec"), "data": one.get("data")}
+        return found
 
     def left_behind(self, *ids: str, stays: bool | None = None) -> list[str]:
         """Name what only a running move needs and is there all the same: exports, their server pods, tokens, headers, CAs, claims.

@@ -20,11 +20,15 @@ from migrate.workflow.run import Ending, Run
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-def bury(clusters: Iterable[Cluster], labels: Mapping[str, str | None] | None = None) -> None:
-    """Let the holder of every claim look dead: its process is said to have begun at another time."""
+def bury(clusters: Iterable[Cluster], labels: Mapping[str, str | None] | None = None, *, elsewhere: bool = False) -> None:
+    """Let the holder of every claim look dead: its process is said to have begun at another time; `elsewhere`: to be of another machine.
+
+    This process lives on, and of a holder on another machine only silence tells.
+    """
+    lie = (r"machine=\S+", "machine=elsewhere") if elsewhere else (r"started=\d+", "started=1")
     for cluster in clusters:
         for lease in cluster.list(LEASE, labels=labels):
-            dead = re.sub(r"started=\d+", "started=1", lease["spec"]["holderIdentity"])
+            dead = re.sub(*lie, lease["spec"]["holderIdentity"])
             cluster.merge(LEASE, lease["metadata"]["name"], {"spec": {"holderIdentity": dead}})
 
 

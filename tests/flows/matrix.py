@@ -17,8 +17,9 @@ from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
 from migrate.workflow.cleanup import Rules, leftovers
 from migrate.workflow.run import Ending
-from tests.flows.crash import Clean, Point, Story, bury, clean, killed, living, points
+from tests.flows.crash import Clean, Point, Story, clean, killed, living, points
 from tests.flows.flow import Flow
+from tests.flows.gate import bury
 
 PLAYBOOKS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "playbooks").glob("*.yaml"))
 """All that there are; a new one is in the matrix because it is there."""
@@ -112,7 +113,7 @@ def unfinished(flow: Flow) -> None:
     with living(flow.lab, flow, lambda heard: _last_of_all(heard.cluster, heard.sort, heard.path)) as doom, suppress(SystemExit):
         flow.move()
     assert doom.dead.is_set()
-    bury(flow, elsewhere=False)
+    bury((flow.east, flow.west))
 
 
 def _last_of_all(cluster: str, sort: str, path: str) -> Fate:

@@ -12,6 +12,7 @@ from migrate.model.errors import UsageError
 from migrate.model.report import Outcome
 from migrate.workflow.run import Run
 from tests.flows.conftest import Begin
+from tests.flows.flow import interrupt
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +21,6 @@ def test_undo_by_id(begin: Begin) -> None:
     """The record says which VM it was and where; the way back is the same."""
     flow = begin()
     ours = flow.ours()
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     flow.when("create-target", "", interrupt)
     identity = flow.move().report.migration

@@ -21,7 +21,7 @@ from migrate.workflow.ask import Question
 from migrate.workflow.run import Ending
 from tests.accounts import Accounts
 from tests.flows.conftest import Begin
-from tests.flows.flow import Flow
+from tests.flows.flow import Flow, interrupt
 from tests.flows.test_wrong_bytes_are_found import OFFSET, flip
 
 pytestmark = pytest.mark.slow
@@ -151,9 +151,6 @@ def test_no_proof_of_a_move_that_is_not_finished(begin: Begin) -> None:
     """Neither one that was never begun, nor one that was undone."""
     flow = begin()
     assert "not finished" in refusal(flow)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     flow.when("create-target", "", interrupt)
     flow.move()

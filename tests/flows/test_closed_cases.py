@@ -11,12 +11,9 @@ from migrate.model.migration import OnFailure, Start
 from migrate.model.report import Outcome
 from migrate.workflow.run import Ending
 from tests.flows.conftest import Begin
+from tests.flows.flow import interrupt
 
 pytestmark = pytest.mark.slow
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def test_a_finished_move_that_was_not_started_can_be_taken_back(begin: Begin) -> None:

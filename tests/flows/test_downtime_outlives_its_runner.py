@@ -7,14 +7,12 @@ from migrate.model import labels
 from migrate.model.objects import annotations_of, moment
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
+from tests.flows.flow import interrupt
 
 
 def test_a_run_that_stopped_in_between_loses_no_moment(begin: Begin) -> None:
     """Stopped while the guest shuts down, and again while the target starts: the third run knows when it was halted and ready."""
     flow = begin()
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     flow.when("stop-source", "GuestShuttingDown", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from migrate.cli.show_report import report_text
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, PVC, SECRET, VM
+from migrate.kube.kinds import CONFIGMAP, LEASE
 from migrate.model import labels
 from migrate.model.errors import MigrateError, UsageError
 from migrate.model.report import Outcome
@@ -22,7 +22,7 @@ from tests.flows import faults_api, faults_credentials, faults_source, faults_ta
 from tests.flows.conftest import Begin
 from tests.flows.fault_table import EVEN_IF_STARTED, Row, rows
 from tests.flows.faults import FAULTS, Harm
-from tests.flows.flow import Flow, secrets
+from tests.flows.flow import Flow
 
 pytestmark = pytest.mark.timeout(400)
 ROWS = rows()
@@ -77,13 +77,13 @@ def test_the_way_on(begin: Begin, row: Row, step: str) -> None:
 def test_the_way_back(begin: Begin, row: Row, step: str) -> None:
     """After the stop an undo, for some faults once they are cured, leaves both sides as they were."""
     flow, harm = harmed(begin, row, step)
-    before, made = theirs(flow), flow.ours()
+    before, made = flow.theirs(), flow.ours()
     stopped(flow, row, step, move(flow))
     if row.way_back.startswith("cure"):
         next(harm, None)
     assert undone(flow, even_if_started=row.way_back.endswith(EVEN_IF_STARTED))
     assert left(flow, made) == set()
-    assert theirs(flow) == before
+    assert flow.theirs() == before
     if FAULTS[row.id].runs:
         flow.until(flow.runs)
     next(harm, None)
@@ -162,16 +162,3 @@ def left(flow: Flow, before: list[str]) -> set[str]:
     """Return of what kinds there is more with our mark than before, records aside."""
     records = {f"west: {CONFIGMAP} {one['metadata']['name']}" for one in flow.west.list(CONFIGMAP, labels={labels.ROLE: "record"})}
     return {line.split()[1] for line in set(flow.ours()) - set(before) - records}
-
-
-def theirs(flow: Flow) -> dict[str, Any]:
-    """Return, of everything on both sides that is the user's, what it is: labels, annotations, spec, data."""
-    found: dict[str, Any] = {}
-    for side, cluster in (("east", flow.east), ("west", flow.west)):
-        for kind in (VM, PVC, DATAVOLUME, CONFIGMAP, SECRET, EXPORT, LEASE):
-            for one in secrets(cluster) if kind is SECRET else cluster.list(kind):
-                metadata = one["metadata"]
-                if flow.name in metadata["name"] and not labels.is_ours(one):
-                    parts = {key: metadata.get(key) or {} for key in ("labels", "annotations")}
-                    found[f"{side} {kind} {metadata['name']}"] = {**parts, "spec": one.get("spec"), "data": one.get("data")}
-    return found

@@ -16,7 +16,7 @@ from migrate.steps.runner import this_runner
 from migrate.workflow import records
 from migrate.workflow.cleanup import Found, Rules, leftovers
 from tests.flows.conftest import Begin
-from tests.flows.flow import Flow
+from tests.flows.flow import Flow, interrupt
 
 pytestmark = pytest.mark.slow
 
@@ -42,9 +42,6 @@ def remove(flow: Flow, rules: Rules = AT_ONCE) -> None:
 
 
 def interrupted(flow: Flow, step: str, reason: str = "") -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
     flow.when(step, reason, interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
 

@@ -10,6 +10,7 @@ from migrate.kube.kinds import EXPORT, LEASE, POD, SECRET
 from migrate.model.migration import Names, Start, Verify
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
+from tests.flows.flow import interrupt
 
 pytestmark = pytest.mark.slow
 
@@ -19,9 +20,6 @@ pytestmark = pytest.mark.slow
 def test_an_interrupted_run_lets_go(begin: Begin, step: str) -> None:
     """No thread of ours reads on, the claim is free at once, the report says how to go on and back; then the same command ends it."""
     flow = begin(verify=Verify.FULL, mib=16, start=Start.NEVER)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     flow.when(step, "Comparing" if step == "verify-disks" else "Importing", interrupt)
     report = flow.move().report

@@ -11,7 +11,7 @@ from migrate.model.migration import Names, Start
 from migrate.model.report import Outcome
 from migrate.workflow import records
 from tests.flows.conftest import Begin
-from tests.flows.flow import Flow
+from tests.flows.flow import Flow, interrupt
 
 pytestmark = pytest.mark.slow
 
@@ -56,9 +56,6 @@ def test_a_move_whose_record_could_not_be_closed(begin: Begin) -> None:
 def test_an_undo_whose_record_could_not_be_closed(begin: Begin) -> None:
     """The source is given back all the same; undone again it is closed, and the source is not touched a second time."""
     flow = begin(start=Start.NEVER)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     flow.when("create-target", "", interrupt)
     identity = flow.move().report.migration

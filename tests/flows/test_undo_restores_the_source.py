@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, PVC, SECRET, VM
+from migrate.kube.kinds import DATAVOLUME, VM
 from migrate.model import labels
 from migrate.model.errors import MigrateError, UsageError
 from migrate.model.migration import OnFailure, Start
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
-from tests.flows.flow import Flow, secrets
+from tests.flows.flow import Flow, interrupt
 
 pytestmark = pytest.mark.slow
 
@@ -34,20 +34,6 @@ def spelled(flow: Flow) -> dict[str, Any]:
     vm = flow.vm()
     assert vm is not None
     return {key: vm["spec"][key] for key in ("running", "runStrategy") if key in vm["spec"]}
-
-
-def theirs(flow: Flow) -> dict[str, Any]:
-    """Return, of everything on both sides that is the user's, what it is: labels, annotations, spec."""
-    found: dict[str, Any] = {}
-    for side, cluster in (("east", flow.east), ("west", flow.west)):
-        for kind in (VM, PVC, DATAVOLUME, CONFIGMAP, SECRET, EXPORT, LEASE):
-            held = secrets(cluster) if kind is SECRET else cluster.list(kind)
-            for one in held:
-                metadata = one["metadata"]
-                if flow.name in metadata["name"] and not labels.is_ours(one):
-                    parts = {key: metadata.get(key) or {} for key in ("labels", "annotations")}
-                    found[f"{side} {kind} {metadata['name']}"] = {**parts, "spec": one.get("spec"), "data": one.get("data")}
-    return found
 
 
 def as_it_was(flow: Flow, before: list[str]) -> None:
@@ -104,10 +90,7 @@ def test_undo_from_every_point(begin: Begin, point: str) -> None:
     """
     flow = begin(disks=("root", "data"))
     flow.until(flow.runs)
-    ours, before = flow.ours(), theirs(flow)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+    ours, before = flow.ours(), flow.theirs()
 
     flow.when(point, "", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
@@ -118,16 +101,13 @@ def test_undo_from_every_point(begin: Begin, point: str) -> None:
         assert flow.writes(flow.undo) == []
     flow.until(flow.runs)
     as_it_was(flow, ours)
-    assert theirs(flow) == before
+    assert flow.theirs() == before
 
 
 @pytest.mark.anywhere
 def test_an_undone_move_can_be_asked_anew(begin: Begin) -> None:
     """`--again` after an undo is a new attempt with a new id, and arrives whole; without it the record is told."""
     flow = begin(start=Start.NEVER)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     flow.when("verify-disks", "", interrupt)
     first = flow.move().report
@@ -144,9 +124,6 @@ def test_undo_is_refused_once_the_target_was_started(begin: Begin) -> None:
     """The target's disks hold what the source never saw, so nothing is undone, on either side."""
     flow = begin()
 
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
     flow.when("release-source", "", interrupt)
     flow.move()
     assert flow.runs("west")
@@ -162,7 +139,7 @@ def test_undo_goes_back_even_if_started_when_told(begin: Begin) -> None:
     """With that said, the target is stopped before its disks go and before the source starts; the refusal had named what is lost."""
     flow = begin(disks=("root", "data"))
     flow.until(flow.runs)
-    ours, before = flow.ours(), theirs(flow)
+    ours, before = flow.ours(), flow.theirs()
     flow.move()
     assert flow.runs("west")
     refused = flow.undo()
@@ -175,7 +152,7 @@ def test_undo_goes_back_even_if_started_when_told(begin: Begin) -> None:
     assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
     flow.until(flow.runs)
     as_it_was(flow, ours)
-    assert theirs(flow) == before
+    assert flow.theirs() == before
 
 
 def never_both(flow: Flow) -> None:
@@ -187,13 +164,13 @@ def test_a_finished_move_that_started_nothing_is_undone_when_told(begin: Begin) 
     """Nobody watched the target since the move was finished, so it may have run: undo is refused, and done when told."""
     flow = begin(start=Start.NEVER)
     flow.until(flow.runs)
-    ours, before = flow.ours(), theirs(flow)
+    ours, before = flow.ours(), flow.theirs()
     assert flow.move().report.outcome is Outcome.MOVED
     assert flow.undo().report.outcome is Outcome.BLOCKED
     assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
     flow.until(flow.runs)
     as_it_was(flow, ours)
-    assert theirs(flow) == before
+    assert flow.theirs() == before
 
 
 @pytest.mark.anywhere

@@ -1,6 +1,7 @@
 """Least privilege, by the audit log of a real API server: what the roles grant is what our commands use, no more and no less.
 
-Runs last. The deeds use every right once; and all flows of the session ran under these accounts, too.
+Runs last. The deeds use every right once; and all flows ran under these accounts, too: those of this session, and of those that kept
+what they did in the folder of `--uses`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from migrate.kube.session import open_cluster
 from migrate.lab.up import Lab
 from migrate.model.errors import Refused
 from migrate.steps import forwarding
-from tests.accounts import OWN, audited, granted
+from tests.accounts import OWN, audited, granted, kept_uses
 from tests.flows.deeds import DEEDS, NAMESPACE, Stage
 from tests.machines import disk, machine
 
@@ -78,9 +79,10 @@ def _kept(rule: dict[str, Any], verb: str) -> bool:
     return verb != "create" or rule["resources"] != ["pods/portforward"]
 
 
-def test_granted_is_used_and_nothing_was_refused(stage: Stage) -> None:
+def test_granted_is_used_and_nothing_was_refused(request: pytest.FixtureRequest) -> None:
     """Over all flows no right was granted in vain, and no request was forbidden; deleting is for those who retire."""
-    seen = set(audited())
+    folder = request.config.getoption("--uses")
+    seen = {*audited(), *(kept_uses(folder) if folder else ())}
     assert {use for use in seen if use.forbidden and use.right != FORWARD} == set()
     for side in ("source", "target"):
         used = {use.right for use in seen if (use.side, use.purpose) == (side, "move")}
