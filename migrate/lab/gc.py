@@ -17,6 +17,9 @@ from migrate.lab.store import Change, Entry, Object, Place
 
 MANAGER = "kube-controller-manager"
 Node = tuple[Place, str]
+REST_S = 0.5
+"""Lab time between two rounds that deleted something. A controller whose watch is broken makes again what we delete: so time passes, and
+the watch comes back."""
 
 
 class Waiting(Protocol):
@@ -47,6 +50,9 @@ class Collector:
         self._owners: dict[Node, frozenset[str]] = {}
         self._queue: deque[Node] = deque()
         self._subscription = objects.store.subscribe(None)
+        self._stopped = threading.Event()
+        self._deleted = False
+        """Something was deleted in this round."""
         self._thread = threading.Thread(target=self._run, name="lab-gc", daemon=True)
 
     def start(self) -> None:
@@ -58,19 +64,22 @@ class Collector:
 
     def stop(self) -> None:
         """End the thread."""
+        self._stopped.set()
         self._subscription.close()
 
     def _run(self) -> None:
         subscription = self._subscription
         while not subscription.closed:
-            self._clock.wait(subscription.event, None)
+            if not self._queue:
+                self._clock.wait(subscription.event, None)
             with self._clock.busy():
                 for change in subscription.take():
                     self._changed(change)
-                while self._queue:
+                self._deleted = False
+                for _ in range(len(self._queue)):
                     self._look(self._queue.popleft())
-                    for change in subscription.take():
-                        self._changed(change)
+            if self._deleted:
+                self._clock.wait(self._stopped, REST_S)
 
     def _changed(self, change: Change) -> None:
         node = (change.place, change.key)
@@ -212,6 +221,7 @@ class Collector:
         policy = policy or ("Orphan" if ORPHAN in (metadata.get("finalizers") or ()) else "Background")
         with contextlib.suppress(ApiError):  # already gone, or another one of that name: nothing to collect
             delete(self._objects, self._write(resource, entry), Options(uid=metadata["uid"], policy=policy))
+            self._deleted = True
 
     def _write(self, resource: Resource, entry: Entry) -> Any:
         metadata = entry.obj["metadata"]
