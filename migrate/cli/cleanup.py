@@ -18,7 +18,7 @@ from migrate.cli.options import (
     open_place,
     opens_clusters,
 )
-from migrate.model.errors import UsageError
+from migrate.model.errors import MigrateError, Problem, StepFailed, UsageError
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 SCHEMA = "kubevirt-migrate.io/cleanup/v1"
@@ -51,19 +51,28 @@ def cleanup(
         there, all_there = open_place(stack, target, files.target or files.both, option="--target")
         say(f"looking on both sides; where a claim is held, for {LOOK_S:.0f} s whether it is alive")
         found = leftovers(here, there, rules=Rules(age), clock=SystemClock(), everywhere=(all_here, all_there))
+        gone, spared, problems = list[str](), list(found.spared), list[Problem]()
         for one in found.found:
-            if not dry_run:
-                one.remove()
+            try:
+                removed = dry_run or one.remove()
+            except MigrateError as error:
+                problems += error.problems
+                continue
+            if not removed:
+                spared.append(f"{one.words}; somebody has taken its migration up meanwhile")
+                continue
+            gone.append(one.words)
             if output is Output.TEXT:
                 print(f"{'would remove' if dry_run else 'removed'} {one.words}", flush=True)
     if output is Output.JSON:
-        words = [one.words for one in found.found]
-        print(json.dumps({"schema": SCHEMA, "removed": not dry_run, "found": words, "spared": found.spared}))
-        return
-    for spared in found.spared:
-        print(f"left alone: {spared}")
-    if not found.found:
-        print("nothing else is left over" if found.spared else "nothing is left over")
+        print(json.dumps({"schema": SCHEMA, "removed": not dry_run, "found": gone, "spared": spared}))
+    else:
+        for words in spared:
+            print(f"left alone: {words}")
+        if not found.found:
+            print("nothing else is left over" if spared else "nothing is left over")
+    if problems:
+        raise StepFailed.of(problems)
 
 
 def age_of(text: str) -> timedelta:

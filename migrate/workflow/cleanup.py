@@ -49,6 +49,29 @@ class _Side:
 
 
 @dataclass(frozen=True, slots=True)
+class _Claims:
+    """The claims that were there when they were looked at last, by what they say of their holders."""
+
+    sides: tuple[_Side, ...]
+    seen: frozenset[tuple[str, ...]]
+
+    def stand(self, owner: str) -> bool:
+        """Look once more, and tell whether nobody has claimed this migration since."""
+        mine = {labels.ID: owner}
+        found = (
+            _said(side.cluster, lease)
+            for side in self.sides
+            if side.cluster.serves(LEASE) is not None
+            for lease in side.cluster.list(LEASE, labels=mine, everywhere=side.everywhere)
+        )
+        return self.seen.issuperset(found)
+
+
+def _said(cluster: Cluster, lease: Object) -> tuple[str, ...]:
+    return (cluster.context, uid_of(lease), *(str(dig(lease, "spec", key)) for key in ("holderIdentity", "renewTime")))
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """One object of ours that can go."""
 
@@ -56,16 +79,21 @@ class Found:
     kind: Kind
     object: Object
     why: str
+    claims: _Claims
 
     @property
     def words(self) -> str:
         space = dig(self.object, "metadata", "namespace", default="")
         return f"{self.cluster.context}: {self.kind} {space}/{name_of(self.object)}: {self.why}"
 
-    def remove(self) -> None:
-        """Delete it, if it is still the one that was found."""
+    def remove(self) -> bool:
+        """Delete it, if it is still the one that was found; False = a run has taken its migration up since, so it stays."""
+        if not self.claims.stand(_owner(self.object)):
+            return False
         space = dig(self.object, "metadata", "namespace")
-        self.cluster.delete(self.kind, name_of(self.object), space, uid=uid_of(self.object))
+        version = dig(self.object, "metadata", "resourceVersion") if self.kind == LEASE else None
+        self.cluster.delete(self.kind, name_of(self.object), space, uid=uid_of(self.object), version=version)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +141,7 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     manifests = records.manifests(target, everywhere=there.everywhere)
     known = {record.migration.id: record for record in records.of_manifests(manifests, target)}
     unread = {_owner(one) for one in manifests} - set(known)
-    alive = _alive((here, there), clock=clock)
+    alive, claims = _alive((here, there), clock=clock)
     now, found, spared = clock.now(), dict[str, Found](), dict[str, str]()
     for side in (here, there):
         listed = list(_ours(side))
@@ -130,9 +158,10 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
             if words:
                 spared[owner] = f"what {side.cluster.context} holds of migration {owner}: {words}"
             else:
-                found[uid_of(obj)] = Found(side.cluster, kind, obj, _why(known.get(owner)))
+                found[uid_of(obj)] = Found(side.cluster, kind, obj, _why(known.get(owner)), claims)
     old = _old_records(target, manifests, known, alive, rules=rules, now=now, everywhere=there.everywhere)
-    return Leftovers([*found.values(), *old], list(spared.values()))
+    gone = [Found(target, CONFIGMAP, manifest, why, claims) for manifest, why in old]
+    return Leftovers([*sorted(found.values(), key=lambda one: one.kind == LEASE), *gone], list(spared.values()))
 
 
 _UNREAD = "its record cannot be read, so nobody knows whether it is finished"
@@ -186,8 +215,8 @@ def _secrets(side: _Side, places: set[tuple[str, str]]) -> Iterator[tuple[Kind, 
                 yield SECRET, secret
 
 
-def _alive(sides: Iterable[_Side], *, clock: Clock) -> set[str]:
-    """Return the ids of migrations of which a claim may be alive: those that are renewed while we look."""
+def _alive(sides: tuple[_Side, ...], *, clock: Clock) -> tuple[set[str], _Claims]:
+    """Return the ids of migrations of which a claim may be alive: those that are renewed while we look; and all claims as they were."""
     me = this_runner()
     leases = [(side.cluster, lease) for side in sides for kind, lease in _ours(side) if kind == LEASE]
     alive = {_owner(lease) for _, lease in leases if _holder_lives(lease, me) is True}
@@ -198,7 +227,7 @@ def _alive(sides: Iterable[_Side], *, clock: Clock) -> set[str]:
         again = cluster.get(LEASE, name_of(lease), dig(lease, "metadata", "namespace"))
         if again is not None and dig(again, "spec", "renewTime") != dig(lease, "spec", "renewTime"):
             alive |= {_owner(lease), _owner(again)}
-    return alive
+    return alive, _Claims(sides, frozenset(_said(cluster, lease) for cluster, lease in leases))
 
 
 def _holder_lives(lease: Object, me: Runner) -> bool | None:
@@ -219,8 +248,8 @@ def _old_records(
     rules: Rules,
     now: datetime,
     everywhere: bool,
-) -> Iterator[Found]:
-    """Choose records that are finished, old, beyond the number that is kept, and whose VM or disks are no longer on the target.
+) -> Iterator[tuple[Object, str]]:
+    """Choose records that are finished, old, beyond the number that is kept, and whose VM or disks are no longer on the target; say why.
 
     Attempts at the same question are numbered without gaps, so a record stays as long as a later attempt's does.
     """
@@ -237,7 +266,7 @@ def _old_records(
         if stays or question in kept or manifest is None:
             kept.add(question)
         else:
-            yield Found(target, CONFIGMAP, manifest, f"record of a migration that ended on {ended:%Y-%m-%d}; nothing of it is left")
+            yield manifest, f"record of a migration that ended on {ended:%Y-%m-%d}; nothing of it is left"
 
 
 def _older(obj: Object, age: timedelta, now: datetime) -> bool:

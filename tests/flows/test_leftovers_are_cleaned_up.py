@@ -17,6 +17,7 @@ from migrate.workflow import records
 from migrate.workflow.cleanup import Found, Rules, leftovers
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
+from tests.flows.matrix import unfinished
 
 pytestmark = pytest.mark.slow
 
@@ -113,6 +114,21 @@ def test_what_is_young_is_spared(begin: Begin) -> None:
     assert found(flow, Rules(timedelta(minutes=10))) == []
     flow.lab.clock.sleep(600)
     assert found(flow, Rules(timedelta(minutes=10)))
+
+
+def test_a_run_that_goes_on_meanwhile_keeps_what_it_needs(begin: Begin) -> None:
+    """Between the look and the removal somebody gives the command again: nothing of that migration is removed, and it ends well."""
+    flow = begin(start=Start.NEVER)
+    unfinished(flow)
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        every = leftovers(source, target, rules=AT_ONCE, clock=flow.lab.clock, everywhere=(False, False)).found
+        mine = [one for one in every if flow.events[0].migration in (one.object["metadata"]["labels"] or {}).values()]
+        assert len(mine) >= 6
+        removed: list[bool] = []
+        flow.when("verify-disks", "Comparing", lambda: removed.extend(one.remove() for one in mine))
+        ending = flow.move()
+    assert (removed, ending.report.outcome) == ([False] * len(mine), Outcome.MOVED)
 
 
 @pytest.mark.parametrize("holder", ["of this machine", "of another machine"])
