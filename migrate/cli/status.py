@@ -16,7 +16,7 @@ from migrate.cli.options import (
     open_place,
     opens_clusters,
 )
-from migrate.model.errors import MigrateError, UsageError
+from migrate.model.errors import Blocked, MigrateError, UsageError
 
 if TYPE_CHECKING:
     from migrate.kube.cluster import Cluster
@@ -50,14 +50,18 @@ def status(
 
 def _asked(stack: ExitStack, source: str, target: str, files: Files) -> Report:
     from migrate.workflow.ask import Question, ask
+    from migrate.workflow.by_hand import way_back
     from migrate.workflow.reporting import standing
 
     pair = open_pair(stack, source, target, files)
     asked = ask(Question(pair.source, pair.target), pair.source_cluster, pair.target_cluster, strict=False)
     if asked.record is None:
-        raise UsageError(
-            "there is no such migration", where=f"{pair.source} → {pair.target}", now=f"begin it: migrate vm {pair.source} {pair.target}"
-        )
+        where, back = f"{pair.source} → {pair.target}", way_back(pair.source_cluster, pair.source)
+        if back:
+            why = "the source carries the notes of a migration that halted it, but the target holds no record of it"
+            now = f"take it back: migrate undo {pair.source} {pair.target}; {back}"
+            raise Blocked("the source is held halted by a migration whose record is lost", where=where, why=why, now=now)
+        raise UsageError("there is no such migration", where=where, now=f"begin it: migrate vm {pair.source} {pair.target}")
     return standing(asked.record, pair.source_cluster, pair.target_cluster)
 
 

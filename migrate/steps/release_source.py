@@ -26,7 +26,7 @@ class ReleaseSource:
         return looks.unmoved(x) or needed("NotReleased", "the source is not marked as moved yet")
 
     def act(self, x: Crossing) -> None:
-        vm = x.source.get(VM, x.migration.source.name)
+        vm = looks.judged(x.source, x.migration.source.name, lambda: self.observe(x))
         if vm is not None and annotations_of(vm).get(labels.HALTED_BY) == x.migration.id:
             x.source.patch(VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
 

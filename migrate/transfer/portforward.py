@@ -91,7 +91,7 @@ class Forward:
             except OSError as error:
                 raise Broken(f"port-forward: {error}") from error
             else:
-                return self._carry(*found)
+                return self._carry(*found, timeout_s=timeout_s)
 
     def close(self) -> None:
         """End every connection."""
@@ -100,8 +100,10 @@ class Forward:
         for pump in pumps:
             pump.stop()
 
-    def _carry(self, wire: socket.socket, websocket: WSConnection, ahead: list[Event]) -> socket.socket:
+    def _carry(self, wire: socket.socket, websocket: WSConnection, ahead: list[Event], *, timeout_s: float) -> socket.socket:
+        """Return the near end. It waits for a byte no longer than `timeout_s`, unless its owner says how long: nor for a handshake."""
         ours, theirs = socket.socketpair()
+        theirs.settimeout(timeout_s)
         pump = Pump(wire, websocket, ours, ahead, on_end=self._ended)
         with self._lock:
             self._pumps.add(pump)
@@ -132,7 +134,7 @@ def pool_through(forward: Forward, *, tls: ssl.SSLContext, streams: int) -> urll
 
     class Through(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return forward.connect()
+            return forward.connect(self.timeout or CONNECT_S)
 
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Through

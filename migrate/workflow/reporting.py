@@ -14,10 +14,12 @@ from migrate.model.record import DiskProof, Record
 from migrate.model.refs import VMRef
 from migrate.model.report import DiskReport, Outcome, Report, Stand, StepReport
 from migrate.reading.proof import proof_of
+from migrate.workflow.by_hand import way_back
 from migrate.workflow.engine import StepLog
 from migrate.workflow.stands import stand
 
 UNTOUCHED = "this command changed nothing on either side"
+BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
 GO_ON_CURED = "go on: run the same command again when that is cured"
 
 
@@ -78,6 +80,7 @@ def report(
         now=(
             *_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
             *((stays,) if stays else ()),
+            *_lost(here, there, source, migration.source),
         ),
     )
 
@@ -125,26 +128,37 @@ def unasked(source: VMRef, target: VMRef, error: MigrateError, *, here: Cluster 
         Stand(str(ref), message="we could not look") if cluster is None or place(cluster.context) in silent else stand(cluster, ref)
         for cluster, ref in ((here, source), (there, target))
     ]
-    now = (UNTOUCHED, GO_ON_CURED, f"go back, if an earlier run began it: migrate undo {source} {target}")
-    return Report("", "", 0, outcome_of(error), stands[0], stands[1], reason=error.reason, problems=error.problems, now=now)
+    now = [UNTOUCHED, GO_ON_CURED, f"go back, if an earlier run began it: migrate undo {source} {target}"]
+    now += _lost(stands[0], stands[1], here, source)
+    return Report("", "", 0, outcome_of(error), stands[0], stands[1], reason=error.reason, problems=error.problems, now=tuple(now))
+
+
+def _lost(here: Stand, there: Stand, source: Cluster | None, ref: VMRef) -> list[str]:
+    """Say how to go back without the target, where that cannot be seen and the source can."""
+    line = way_back(source, ref) if there.exists is None and here.exists else ""
+    return [line] if line else []
 
 
 def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, touched: bool) -> tuple[str, ...]:
-    """Say how to go on and how to go back."""
+    """Say how to go on and how to go back; before all else, that both run."""
     pair = f"{migration.source} {migration.target}"
+    both = (BOTH.format(source=migration.source, target=migration.target),) if here.running and there.running else ()
     match outcome:
         case Outcome.MOVED | Outcome.NOTHING_LEFT:
             kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
             patch = f'patch vm {migration.target.name} --type merge -p \'{{"spec":{{"runStrategy":"Always"}}}}\''
             start = f"start it when you are ready: {kubectl} {patch}"
-            kept = f"the source VM and its disks are kept, halted; delete them when you no longer need them: migrate retire {pair}"
-            return (*(() if there.running else (start,)), *((kept,) if here.exists else ()))
+            halted = ", halted" if here.running is False else ""
+            kept = f"the source VM and its disks are kept{halted}; delete them when you no longer need them: migrate retire {pair}"
+            runs = f"the source runs, so do not start the target: {migration.source} {here.message}"
+            to_start = () if there.running else (runs,) if here.running else (start,)
+            return (*both, *to_start, *((kept,) if here.exists and not here.running else ()))
         case Outcome.PROVEN:
-            return (f"delete the source when you no longer need it: migrate retire {pair}",)
+            return (*both, f"delete the source when you no longer need it: migrate retire {pair}")
         case Outcome.RETIRED:
             return ()
         case Outcome.UNFENCED:
-            return ("what a guest writes on the source from now on, the target never sees; never let both run",)
+            return (*both, "what a guest writes on the source from now on, the target never sees; never let both run")
         case Outcome.UNDONE:
             return (f"ask anew with: migrate vm {pair} --again",)
         case Outcome.PLANNED:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from urllib3 import Timeout
+from urllib3.exceptions import HTTPError
 
 from migrate.model.errors import Refused, Unreachable
 from migrate.transfer.export_client import ExportClient, NotTrusted
-from migrate.transfer.portforward import Access, Broken, Forward
+from migrate.transfer.portforward import Access, Broken, Forward, pool_through
 from migrate.transfer.pump import MOST_WAITING_BYTES
 from migrate.transfer.ranges import MIB, Range
 from tests.transfer.conftest import QuickClock
@@ -98,6 +101,15 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(gateway: Gateway, p
     reader = client(gateway, pod, clock)
     assert read(reader, Range(0, len(DISK))) == DISK
     assert len(gateway.asked) == 3
+
+
+def test_a_far_end_that_says_nothing_is_given_up(gateway: Gateway) -> None:
+    """The exporter's node dies while the API server keeps the connection: its TLS handshake ends with the time limit, and is an error."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gateway.port = silent.getsockname()[1]
+        pool = pool_through(way(gateway), tls=ssl.create_default_context(), streams=1)
+        with pytest.raises(HTTPError, match="timed out"):
+            pool.request("HEAD", URL, timeout=Timeout(connect=0.3, read=0.3), retries=False)
 
 
 def test_the_words_of_the_kubelet_are_kept(gateway: Gateway, clock: QuickClock) -> None:

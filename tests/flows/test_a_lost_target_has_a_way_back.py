@@ -1,0 +1,68 @@
+"""Losing the target loses nothing: what the source was stands on it, and the last lines are the command that gives it back by hand."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from migrate.cli.app import app
+from migrate.kube.kinds import CONFIGMAP, VM
+from migrate.model.errors import MigrateError
+from migrate.model.objects import annotations_of
+from migrate.workflow.reporting import unasked
+from tests.flows.conftest import Begin
+from tests.flows.flow import Flow, interrupt
+
+BY_HAND = "take the source back by hand: "
+
+
+def halted(begin: Begin, strategy: str, *, fence: bool = False) -> Flow:
+    flow = begin(strategy=strategy, fence=fence)
+    flow.when("create-target", "", interrupt)
+    flow.move()
+    return flow
+
+
+def patched(flow: Flow, line: str) -> None:
+    """Do what the line says."""
+    words = shlex.split(line.partition(BY_HAND)[2].partition(";")[0])
+    assert words[:9] == ["kubectl", "--context", "east", "-n", "shop", "patch", "vm", flow.name, "--type"]
+    flow.east.merge(VM, flow.name, json.loads(words[words.index("-p") + 1]))
+
+
+@pytest.mark.parametrize(("strategy", "fence"), [("Always", True), ("running", False), ("RerunOnFailure", False), ("Halted", False)])
+def test_the_command_gives_the_source_back(begin: Begin, strategy: str, fence: bool) -> None:
+    """The target cannot be reached: the report names the command, and after it the VM is spelled as it was, and runs if it ran."""
+    flow = begin(strategy=strategy, fence=fence)
+    before = flow.vm()
+    flow.when("create-target", "", interrupt)
+    flow.move()
+    flow.lab.west.trouble.set("api", "refuse", status=503)
+    with pytest.raises(MigrateError) as away:
+        flow.undo()
+    said = unasked(flow.source, flow.target, away.value, here=flow.east, there=flow.west).now
+    flow.lab.west.trouble.clear()
+    patched(flow, said[-1])
+    after = flow.vm()
+    assert before is not None
+    assert after is not None
+    assert (after["spec"], annotations_of(after)) == (before["spec"], annotations_of(before))
+    if strategy != "Halted":
+        flow.until(flow.runs, what="the source")
+    flow.undo()
+
+
+def test_status_without_a_record_says_who_holds_the_source(begin: Begin) -> None:
+    """The target's namespace was thrown away: that the source is held halted is said, with both ways back, not that there is nothing."""
+    flow = halted(begin, "Always")
+    for one in flow.west.list(CONFIGMAP):
+        if flow.events[0].migration in one["metadata"]["name"]:
+            flow.west.delete(CONFIGMAP, one["metadata"]["name"])
+    told = CliRunner().invoke(app, ["status", str(flow.source), str(flow.target), "--kubeconfig", str(flow.kubeconfig())])
+    assert isinstance(told.exception, MigrateError)
+    assert "held halted" in told.exception.what
+    assert f"migrate undo {flow.source} {flow.target}" in told.exception.now
+    patched(flow, told.exception.now)
