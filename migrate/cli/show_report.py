@@ -17,6 +17,8 @@ GOOD = {
     Outcome.PLANNED: "a dry run: nothing was written",
 }
 
+ENDS = (Outcome.MOVED, Outcome.NOTHING_LEFT, Outcome.PROVEN)
+"""What ends with disks that were moved: one without a proof is named then, too."""
 DIGEST_SHOWN = len("sha256:") + 24
 MESSAGE_SHOWN = 48
 
@@ -24,11 +26,11 @@ MESSAGE_SHOWN = 48
 def report_text(report: Report) -> str:
     """Write the report for a person."""
     blocks = [_head(report), _stands(report)]
-    if report.disks and report.outcome in (Outcome.MOVED, Outcome.NOTHING_LEFT, Outcome.PROVEN):
+    if report.disks and (report.outcome in ENDS or any(disk.coverage for disk in report.disks)):
         blocks.append(_disks(report))
     if report.writes:
         blocks.append("would be written:\n" + "\n".join(f"  {line}" for line in report.writes))
-    if report.steps and report.outcome is Outcome.MOVED:
+    if any(step.acts for step in report.steps) and report.outcome is not Outcome.PLANNED:
         blocks.append(_steps(report))
     if report.problems:
         blocks.append(problems(report.problems, report.outcome.value))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.errors import place
-from migrate.kube.kinds import DATAVOLUME
+from migrate.kube.kinds import DATAVOLUME, LEASE
 from migrate.model.errors import MigrateError, Problem, Refused, Unreachable
-from migrate.model.migration import Migration
+from migrate.model.migration import Migration, Names
+from migrate.model.objects import dig
 from migrate.model.observation import State
 from migrate.model.record import DiskProof, Record
 from migrate.model.refs import VMRef
 from migrate.model.report import DiskReport, Outcome, Report, Stand, StepReport
 from migrate.reading.proof import proof_of
+from migrate.steps.runner import read_runner, surely_dead, this_runner
 from migrate.workflow.by_hand import way_back
 from migrate.workflow.engine import StepLog
 from migrate.workflow.stands import stand
@@ -36,8 +39,8 @@ def proofs(target: Cluster, migration: Migration) -> tuple[DiskProof, ...]:
 
 
 def standing(record: Record, source: Cluster | None, target: Cluster) -> Report:
-    """Make the report of a migration that is not run now, from its record and a look at both VMs."""
-    return report(
+    """Make the report of a migration that this process does not run, from its record, a look at both VMs, and who claims the source."""
+    seen = report(
         record.migration,
         record.outcome or Outcome.UNFINISHED,
         record=record,
@@ -47,6 +50,22 @@ def standing(record: Record, source: Cluster | None, target: Cluster) -> Report:
         error=None,
         stopped_at="",
     )
+    holder = _holder(record.migration, source) if record.outcome is None and source is not None else ""
+    return replace(seen, now=(holder, *seen.now)) if holder else seen
+
+
+def _holder(m: Migration, source: Cluster) -> str:
+    """Say who claims the source VM, and whether that was renewed lately: the one who looks compares."""
+    try:
+        lease = source.get(LEASE, Names.of(m.id, m.source_uid).claim)
+    except MigrateError:
+        return ""
+    holder = read_runner(str(dig(lease, "spec", "holderIdentity", default="")))
+    if lease is None or holder is None:
+        return "nobody runs it: the source VM is not claimed"
+    since, renewed = (dig(lease, "spec", key, default="?") for key in ("acquireTime", "renewTime"))
+    ended = "; that process is gone" if surely_dead(holder, this_runner()) else ""
+    return f"claimed by {holder.person} since {since}, last renewed {renewed}{ended}"
 
 
 def report(

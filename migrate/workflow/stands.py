@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import VM, VMI
+from migrate.model import labels
 from migrate.model.errors import MigrateError
+from migrate.model.objects import annotations_of, generation_of
 from migrate.model.refs import VMRef
 from migrate.model.report import Stand
-from migrate.reading.machine import instance_alive, strategy_of
+from migrate.reading.machine import halted_generation, instance_alive, strategy_of
 from migrate.steps.fence import fenced
 
 
@@ -27,7 +29,8 @@ def stand(cluster: Cluster | None, ref: VMRef) -> Stand:
     strategy = strategy_of(vm)
     if not alive or vmi is None:
         fence = " and fenced" if fenced(vm) else ""
-        word = f"halted{fence}" if strategy == "Halted" else f"not running (run strategy {strategy}){fence}"
+        at = annotations_of(vm).get(labels.HALTED_AT) if halted_generation(vm) == generation_of(vm) else None
+        word = f"halted{f' since {at}' if at else ''}{fence}" if strategy == "Halted" else f"not running (run strategy {strategy}){fence}"
         return Stand(place, exists=True, run_strategy=strategy, running=False, message=word)
     phase = vmi.get("status", {}).get("phase", "Pending")
     node = vmi.get("status", {}).get("nodeName", "")

@@ -9,6 +9,7 @@ import pytest
 from migrate.kube.kinds import POD, VM
 from migrate.model import labels
 from migrate.model.errors import Blocked
+from migrate.model.objects import annotations_of
 from migrate.model.report import Outcome
 from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
@@ -50,7 +51,10 @@ def test_nobody_brings_up_a_fenced_source(begin: Begin) -> None:
     flow = begin(fence=True)
     flow.until(flow.runs)
     report = flow.move().report
-    assert (report.outcome, report.source.message) == (Outcome.MOVED, "halted and fenced")
+    assert (report.outcome, report.source.message) == (
+        Outcome.MOVED,
+        f"halted since {annotations_of(flow.vm())[labels.HALTED_AT]} and fenced",
+    )
     assert flow.runs("west")
     assert selector(flow, "west") is None
     started(flow)

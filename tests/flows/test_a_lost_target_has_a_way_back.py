@@ -16,6 +16,7 @@ from migrate.workflow.reporting import unasked
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
 
+pytestmark = pytest.mark.slow
 BY_HAND = "take the source back by hand: "
 
 
