@@ -34,7 +34,7 @@ test: $(READY) ## the tests that need nothing but Python (under 5 minutes)
 
 test-all: $(READY) ## every test: matrices, long flows, kubectl, the real API server
 	@command -v kubectl >/dev/null || { echo "kubectl is missing and these tests use it; install it (for example Debian's kubernetes-client) and run again"; exit 2; }
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --timeout 300 -m 'slow or kubectl'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 300 -m 'slow or kubectl'
 	@$(MAKE) --no-print-directory test-kube
 
 kube-assets: ## build the real API server with etcd, once, into ~/.cache (needs Go)
@@ -42,7 +42,7 @@ kube-assets: ## build the real API server with etcd, once, into ~/.cache (needs 
 
 test-kube: $(READY) ## the same flows and the API's contract on the real API server (make kube-assets)
 	@rm -rf $(USES)
-	@$(KUBE) -n 2 --dist loadfile tests/kubernetes tests/flows tests/lab/test_api_*.py --ignore $(RIGHTS)
+	@$(KUBE) -n 2 --dist loadfile --no-loadscope-reorder tests/kubernetes tests/flows tests/lab/test_api_*.py --ignore $(RIGHTS)
 	@$(KUBE) $(RIGHTS)
 
 test-e2e: $(READY) ## flows on two clusters of yours: make test-e2e SOURCE=ctx TARGET=ctx [IMAGE=url SIZE=64Mi]

@@ -57,7 +57,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On the real API server, leave out the tests that are listed with the reason; on named clusters, keep those that run anywhere."""
+    """On the real API server, leave out the tests that are listed with the reason; on named clusters, keep those that run anywhere.
+
+    Files with the longest tests come first, so that no worker is left alone with one of them in the end.
+    """
+    longest: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest.get(item.path, 0.0), float(limit.args[0]) if limit is not None else 0.0)
+    items.sort(key=lambda item: -longest[item.path])
     match config.getoption("--backend"):
         case "kube":
             lines = (line.split(" # ")[0].strip() for line in EMBEDDED_ONLY.read_text().splitlines())
