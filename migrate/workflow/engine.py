@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from migrate.model.errors import Blocked, Conflict, Held, MigrateError, Problem, Stalled, StepFailed, Taken, Unreachable
 from migrate.model.observation import Observation, State, unknown
+from migrate.model.reasons import NOTHING, REASONS, Reason
 from migrate.steps.base import Crossing, Step
 from migrate.workflow.decide import Tally, Verdict, decide
 
@@ -211,9 +212,9 @@ def stop_error(verdict: Verdict, step: Step, seen: Observation, tally: Tally = T
     problems = tuple(replace(problem, where=problem.where or step.name) for problem in problems)
     match verdict:
         case Verdict.STOP if seen.reason == "Held":
-            return Held.of(problems, reason=seen.reason)
+            return Held.of(_whole(problems, seen.reason), reason=seen.reason)
         case Verdict.STOP:
-            return Blocked.of(problems, reason=seen.reason)
+            return Blocked.of(_whole(problems, seen.reason), reason=seen.reason)
         case Verdict.STALL if seen.state is State.UNKNOWN:
             return Unreachable.of(problems, reason=seen.reason)
         case Verdict.STALL:
@@ -226,9 +227,16 @@ def stop_error(verdict: Verdict, step: Step, seen: Observation, tally: Tally = T
             return Stalled.of((first, *problems[1:]), reason=_held_up(seen))
         case _ if seen.state is State.NEEDED:
             first = replace(problems[0], why=f"{tally.acts} attempts changed nothing ({seen.reason})")
-            return StepFailed.of((first, *problems[1:]), reason=seen.reason)
+            return StepFailed.of(_whole((first, *problems[1:]), seen.reason), reason=seen.reason)
         case _:
-            return StepFailed.of(problems, reason=seen.reason)
+            return StepFailed.of(_whole(problems, seen.reason), reason=seen.reason)
+
+
+def _whole(problems: tuple[Problem, ...], reason: str) -> tuple[Problem, ...]:
+    """Fill in why and what to do, where a step left them out: the reason's meaning and remedy."""
+    known = REASONS.get(reason, Reason(""))
+    remedy = known.remedy if known.remedy != NOTHING else "run the same command again; --verbose tells every request"
+    return tuple(replace(problem, why=problem.why or known.meaning, now=problem.now or remedy) for problem in problems)
 
 
 def _held_up(seen: Observation) -> str:
