@@ -50,6 +50,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "NamespaceLeaving": Reason("the target namespace is being deleted", "wait until it is gone, or choose another"),
         "CaseClosed": Reason("another run finished or undid this migration meanwhile", "run the same command again"),
         "RecordMissing": Reason("the request is to be recorded on the target"),
+        "RecordOutdated": Reason("the VM has other disks than were recorded, and nothing was done for those; the record is written anew"),
         "DryRunRefused": Reason("the target would refuse what it will be given", "cure what the cluster says, then run again"),
         "Prepared": Reason("the target takes what it will be given"),
         "Kept": Reason("record and namespace stay when a migration is taken back"),
@@ -68,6 +69,13 @@ _TABLE: dict[str, dict[str, Reason]] = {
         ),
         "SourceGone": Reason("the source VM was deleted", "find out who; the copies on the target are still there"),
         "SourceBeingDeleted": Reason("the source VM is being deleted", "find out who; the copies on the target are still there"),
+        "DisksChanged": Reason(
+            "the VM has other disks than this migration copies",
+            "run again if nothing was done for them yet; else `migrate undo`, then move anew",
+        ),
+        "TargetLost": Reason(
+            "the source is marked as moved, and the target VM or its disks are gone", "`migrate undo` if that was wanted, then move anew"
+        ),
         "HaltedByAnother": Reason("another migration holds the halt of this VM", "finish or undo that one first"),
         "WasUnreadable": Reason(
             "the memory of what the source was is broken", "say --start always or never; set the source's strategy by hand"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrate.model import labels as marks
+from migrate.model.errors import Blocked, Problem
 from migrate.model.migration import Migration
 from migrate.model.objects import annotations_of, dig, labels_of
 from migrate.model.was import Was
@@ -68,17 +69,20 @@ def _kept(entries: Mapping[str, str]) -> dict[str, str]:
 
 
 def _point_volumes(spec: dict[str, Any], migration: Migration, notes: list[str]) -> None:
-    """Let every disk volume name its copy; drop memory dumps, which are no disks of the guest."""
+    """Let every disk volume name its copy; drop memory dumps, which are no disks of the guest. Raises Blocked for a disk without a copy."""
     targets = {disk.pvc: disk.target for disk in migration.disks}
     kept = []
     for volume in spec.get("volumes") or ():
         if "memoryDump" in volume:
             notes.append(f"volume {volume.get('name')}: a memory dump is not moved")
             continue
-        if dig(volume, "dataVolume", "name") in targets:
-            volume["dataVolume"]["name"] = targets[volume["dataVolume"]["name"]]
-        elif dig(volume, "persistentVolumeClaim", "claimName") in targets:
-            volume["persistentVolumeClaim"]["claimName"] = targets[volume["persistentVolumeClaim"]["claimName"]]
+        claim = dig(volume, "dataVolume", "name") or dig(volume, "persistentVolumeClaim", "claimName")
+        if claim and claim not in targets:
+            raise Blocked.of([_without_copy(volume, claim, migration)], reason="DisksChanged")
+        if "dataVolume" in volume:
+            volume["dataVolume"]["name"] = targets[claim]
+        elif claim:
+            volume["persistentVolumeClaim"]["claimName"] = targets[claim]
         kept.append(volume)
     if "volumes" in spec:
         spec["volumes"] = kept
@@ -87,6 +91,15 @@ def _point_volumes(spec: dict[str, Any], migration: Migration, notes: list[str])
     for part in ("disks", "filesystems"):
         if devices.get(part):
             devices[part] = [device for device in devices[part] if device.get("name") in names]
+
+
+def _without_copy(volume: Mapping[str, Any], claim: str, migration: Migration) -> Problem:
+    return Problem(
+        what=f"volume {volume.get('name')} is on the claim {claim}, which is no disk of this migration",
+        where=str(migration.source),
+        why="the target VM would be made on whatever has that name there",
+        now="run the same again; if a disk was copied already, undo this migration and move the VM anew",
+    )
 
 
 def _pin_identity(spec: dict[str, Any], was: Was) -> None:

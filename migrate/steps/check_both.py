@@ -30,8 +30,12 @@ class CheckBoth:
     until: str | None = None
 
     def observe(self, x: Crossing) -> Observation:
-        if looks.released(x, x.source.get(VM, x.migration.source.name)):
-            return done("Released", "the source is marked as moved; there is nothing left to check")
+        vm = x.source.get(VM, x.migration.source.name)
+        if looks.released(x, vm):
+            return looks.moved_and_lost(x, vm) or done("Released", "the source is marked as moved; there is nothing left to check")
+        other = looks.other_disks(x, vm)
+        if other is not None:
+            return other
         facts, source_door, target_door = collect(x)
         found = findings(facts, x.migration)
         problems = (*blocking(found), *_knock(x, facts, source_door, target_door))

@@ -95,7 +95,7 @@ class ImportDisks:
         names = x.migration.names
         gone = looks.remove_all(
             x,
-            *((x.target, DATAVOLUME, disk.target) for disk in x.migration.disks),
+            *((x.target, DATAVOLUME, name) for name in dict.fromkeys([*(disk.target for disk in x.migration.disks), *looks.copies(x)])),
             (x.target, CONFIGMAP, names.ca),
             (x.target, SECRET, names.header),
         )

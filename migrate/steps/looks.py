@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import DATAVOLUME, POD, PVC, VM, VMI, Kind
 from migrate.model import labels
 from migrate.model.errors import Problem
+from migrate.model.migration import Disk
 from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, State, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
-from migrate.reading.machine import halted_generation, instance_alive, launcher_pods, set_by, strategy_of
+from migrate.reading.machine import halted_by, halted_generation, instance_alive, launcher_pods, set_by, strategy_of
+from migrate.reading.users import pods_on
 from migrate.steps import patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
@@ -32,15 +34,15 @@ MARKED = OURS
 def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
     """Look whether the source stands as our halt left it: None if so, else BLOCKED with every disk made so far named as stale.
 
-    A source that we have released (MOVED_TO is written: the target's disks were proven before) is no longer our concern, unless
-    `even_released` asks for it: a proof that is made now is about the source as it is now.
+    A source that we have released (MOVED_TO is written: the target's disks were proven before) is no longer our concern as long as what
+    it became is there, unless `even_released` asks for it: a proof that is made now is about the source as it is now.
     """
     vm = x.source.get(VM, x.migration.source.name)
-    if not even_released and released(x, vm):
+    if not even_released and released(x, vm) and not _thrown_away(x):
         return None
     vmi = x.source.get(VMI, x.migration.source.name)
     if read_unmoved(vm, vmi, migration_id=x.migration.id) is None:
-        return None
+        return other_disks(x, vm)
     return once_started(x, read_unmoved(vm, vmi, migration_id=x.migration.id, copies=copies(x)))
 
 
@@ -70,6 +72,78 @@ def released(x: Crossing, vm: Object | None) -> bool:
     """Tell whether this migration has marked the source as moved."""
     notes = annotations_of(vm)
     return notes.get(labels.MOVED_TO) == moved_to(x) and notes.get(labels.HALTED_BY) == x.migration.id
+
+
+def moved_and_lost(x: Crossing, vm: Object | None) -> Observation | None:
+    """Return BLOCKED if the source is marked as moved by this migration, and what it became is not there: nobody knows why.
+
+    The same question has the same id, so whoever rehearsed a move, threw the target away and asks again meets his own marks.
+    """
+    lost = _thrown_away(x) if released(x, vm) else []
+    if not lost:
+        return None
+    m = x.migration
+    return blocked(
+        "TargetLost",
+        Problem(
+            what=f"{m.source} was moved to {m.target} before, and {', '.join(lost)} {'is' if len(lost) == 1 else 'are'} not there any more",
+            where="target",
+            why=f"the source's annotation {labels.MOVED_TO} says that this very migration was through; what ran there since may be lost",
+            now=f"if that was a rehearsal, or is given up: migrate undo {m.source} {m.target} takes our notes off the source and lets it "
+            "run again if it ran before that move; then run the same again. If not, bring the target back",
+        ),
+    )
+
+
+def _thrown_away(x: Crossing) -> list[str]:
+    """Name what a finished move has left on the target, as far as it is not there: its VM and its disks."""
+    m = x.migration
+    vm = x.target.get(VM, m.target.name) if x.target.serves(VM) is not None else None
+    here = copies(x)
+    lost = [f"disk {disk.target}" for disk in m.disks if disk.target not in here]
+    return lost if vm is not None and labels.is_ours(vm, m.id) else [f"VM {m.target}", *lost]
+
+
+def other_disks(x: Crossing, vm: Object | None) -> Observation | None:
+    """Return BLOCKED if the VM names other disks than those that this migration copies."""
+    said = differing(x.migration.disks, claims_of(vm)) if vm is not None else ""
+    if not said:
+        return None
+    m, begun = x.migration, halted_by(vm or {}) == x.migration.id or made_anything(x)
+    undo = f"take this migration back (migrate undo {m.source} {m.target}), then move the VM anew"
+    return blocked(
+        "DisksChanged",
+        Problem(
+            what=f"{m.source} has other disks than those that this migration copies: {said}",
+            where="source",
+            why="somebody changed the VM since it was looked at",
+            now=undo if begun else "run the same again: it takes the disks that the VM has then",
+        ),
+    )
+
+
+def differing(disks: Sequence[Disk], claims: Iterable[str]) -> str:
+    """Say which claims came and went since these disks were chosen, "" if none did."""
+    old, new = {disk.pvc for disk in disks}, set(claims)
+    return "; ".join(f"{', '.join(sorted(names))} {word}" for word, names in (("came", new - old), ("went", old - new)) if names)
+
+
+def in_use(x: Crossing) -> Observation | None:
+    """Return BLOCKED if a pod holds a disk of the stopped source, the server of our own export left out."""
+    disks, export = {disk.pvc for disk in x.migration.disks}, x.migration.names.export
+    pods = (pod for pod in x.source.list(POD) if labels_of(pod).get("kubevirt.io.virt-export-service") != export) if disks else ()
+    users = list(pods_on(disks, pods))
+    if not users:
+        return None
+    return blocked(
+        "DiskInUse",
+        Problem(
+            what="a disk of the source is in use although its VM is stopped",
+            where="source",
+            why=f"it is used by {', '.join(users)}; whatever that writes would make the copy a broken one",
+            now="let it end, or remove it; then run the same again",
+        ),
+    )
 
 
 def moved_to(x: Crossing) -> str:
@@ -109,8 +183,8 @@ def noted_generation(x: Crossing) -> int | None:
 def target_started(x: Crossing) -> Problem | None:
     """Say that the target was or may have been started, by us or by anybody: from then on nothing is undone, unless that was said.
 
-    A VM of its name counts whoever labelled it, if it runs or names a disk of ours. One that runs no more may have run: once the source
-    is marked as moved nobody watches, and before that a run leaves behind that somebody else wrote the run strategy.
+    A VM of its name counts whoever labelled it, if it runs or names a disk of ours. One that runs no more, or is gone, may have run: once
+    the source is marked as moved nobody watches, and before that a run leaves behind that somebody else wrote the run strategy.
     """
     name = x.migration.target.name
     if x.even_if_started:
@@ -120,7 +194,7 @@ def target_started(x: Crossing) -> Problem | None:
     words, why = "was started", running(vm, x.target.get(VMI, name), concerns=concerns)
     if not why and concerns and not set_by(vm or {}, labels.OWNER):
         words, why = "may have been started", SET_BY_ANOTHER
-    if not why and concerns and released(x, x.source.get(VM, x.migration.source.name)):
+    if not why and (concerns or made) and released(x, x.source.get(VM, x.migration.source.name)):
         words, why = "may have been started", "the move is finished: the source is marked as moved, and nobody watched the target since"
     if not why:
         return None
@@ -192,12 +266,13 @@ def _lost(x: Crossing) -> Iterator[str]:
         yield f"the source VM {m.source} was deleted"
     elif leaving(vm):
         yield f"the source VM {m.source} is being deleted"
-    for disk in m.disks:
-        claim = x.source.get(PVC, disk.pvc)
+    copied = (annotations_of(volume).get(labels.DISK, "") for volume in disks_there(x))
+    for name in dict.fromkeys([*(disk.pvc for disk in m.disks), *filter(None, copied)]):
+        claim = x.source.get(PVC, name)
         if claim is None or leaving(claim):
-            yield f"the source's disk {disk.pvc} {'was' if claim is None else 'is being'} deleted"
+            yield f"the source's disk {name} {'was' if claim is None else 'is being'} deleted"
         elif dig(claim, "status", "phase") != "Bound":
-            yield f"the source's disk {disk.pvc} is not bound"
+            yield f"the source's disk {name} is not bound"
 
 
 def remove(x: Crossing, cluster: Cluster, kind: Kind, name: str) -> bool:

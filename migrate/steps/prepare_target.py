@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from migrate import __version__
@@ -13,14 +14,14 @@ from migrate.model.observation import Observation, blocked, done, needed
 from migrate.model.record import Record
 from migrate.model.report import stamp
 from migrate.reading.common import generic
-from migrate.reading.machine import was_of
+from migrate.reading.machine import halted_by, was_of
 from migrate.rendering import frames
-from migrate.steps import rehearsal, stamps
+from migrate.steps import looks, rehearsal, stamps
 from migrate.steps.base import Crossing, Limits
 
 
 class PrepareTarget:
-    """Make the namespace if that was asked for, write the record once, and rehearse the rest.
+    """Make the namespace if that was asked for, write the record, and rehearse the rest.
 
     The record and the namespace stay after an undo: the one tells what happened, the other may be in use by then.
     """
@@ -40,12 +41,18 @@ class PrepareTarget:
         record = x.target.get(CONFIGMAP, x.migration.names.record)
         if record is None:
             return needed("RecordMissing", "the request is to be recorded on the target")
-        return generic(record, x.migration.id) or _closed(x, record) or _rehearsed(x)
+        return generic(record, x.migration.id) or _closed(x, record) or _outdated(x, record) or _rehearsed(x)
 
     def act(self, x: Crossing) -> None:
         if look_at_namespace(x.target) is None:
             if x.migration.options.create_namespace:
                 x.target.create(*x.render("target/namespace.yaml.j2", **frames.namespace(x.migration)), ours_ok=True)
+            return
+        there = x.target.get(CONFIGMAP, x.migration.names.record)
+        if there is not None:
+            known = _read(there)
+            anew = replace(known, migration=replace(known.migration, disks=x.migration.disks)).to_data()
+            x.target.patch(CONFIGMAP, name_of(there), [*stamps.record_test(x), {"op": "add", "path": "/data", "value": anew}])
             return
         record = Record(migration=x.migration, tool=__version__, who=f"{x.runner.user}@{x.runner.host}", started=x.clock.now())
         x.target.create(*x.render("target/record.yaml.j2", **frames.record(x.migration, record, stamp=stamps.written(x))), ours_ok=True)
@@ -56,12 +63,36 @@ class PrepareTarget:
 
 def _closed(x: Crossing, record: Object) -> Observation | None:
     """Say that another run has finished or undone this migration between our question and our claim."""
-    known = Record.of_data(dig(record, "data", default={}))
+    known = _read(record)
     if known.finished is None:
         return None
     words = f"the migration {x.migration.id} is closed: {known.outcome}"
     why = f"another run closed it at {stamp(known.finished)}, after this one had begun"
     return blocked("CaseClosed", Problem(words, where="target", why=why, now="run the same command again: it tells what is left to do"))
+
+
+def _outdated(x: Crossing, record: Object) -> Observation | None:
+    """Say that the record names other disks than are to be moved: it is written anew as long as nothing was done for those."""
+    disks = _read(record).migration.disks
+    said = looks.differing(disks, (disk.pvc for disk in x.migration.disks))
+    if not said:
+        return None
+    m = x.migration
+    if halted_by(x.source.get(VM, m.source.name) or {}) != m.id and not looks.made_anything(x):
+        return needed("RecordOutdated", f"the disks of the VM have changed since the request was recorded: {said}")
+    return blocked(
+        "DisksChanged",
+        Problem(
+            what=f"this migration was begun with other disks than {m.source} has now: {said}",
+            where="source",
+            why=f"it was begun with {', '.join(disk.pvc for disk in disks) or 'none'}, and something was done for those already",
+            now=f"take it back (migrate undo {m.source} {m.target}), then move the VM anew",
+        ),
+    )
+
+
+def _read(record: Object) -> Record:
+    return Record.of_data(dig(record, "data", default={}))
 
 
 def look_at_namespace(cluster: Cluster) -> Object | None:

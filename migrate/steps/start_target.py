@@ -80,7 +80,7 @@ def _not_ready(x: Crossing) -> Observation | None:
     unproven = proving.unproven(x, volumes)
     missing = [disk for disk in x.migration.disks if disk.target not in volumes]
     if not unproven and not missing:
-        return None
+        return looks.in_use(x)
     names = ", ".join(disk.target for disk in missing or unproven)
     return blocked(
         "DisksNotProven",

@@ -11,7 +11,7 @@ from datetime import timedelta
 from migrate.kube.kinds import CONFIGMAP, POD, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, annotations_of, dig, generation_of, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, dig, generation_of, leaving, uid_of
 from migrate.model.observation import Observation, State, blocked, done, needed, waiting
 from migrate.model.record import Record
 from migrate.model.report import stamp
@@ -27,8 +27,7 @@ from migrate.reading.machine import (
     was_of,
     written_was,
 )
-from migrate.reading.users import pods_on
-from migrate.steps import exporting, fence, looks, patches, stamps, strategies
+from migrate.steps import fence, looks, patches, stamps, strategies
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.strategies import ALWAYS, HALTED, MANUAL, Going
 
@@ -53,12 +52,12 @@ class StopSource:
         m = x.migration
         vm = x.source.get(VM, m.source.name)
         if looks.released(x, vm):
-            return done("Released", "the source is marked as moved; it is no longer watched")
+            return looks.moved_and_lost(x, vm) or done("Released", "the source is marked as moved; it is no longer watched")
         problem = _not_ours_to_halt(x, vm)
         if problem is not None:
             return blocked("HaltedByAnother", problem)
         if vm is not None and _announced(x, vm):
-            return needed("HaltAnnounced", "what the source was is written on it; the halt follows")
+            return looks.other_disks(x, vm) or needed("HaltAnnounced", "what the source was is written on it; the halt follows")
         vmi = x.source.get(VMI, m.source.name)
         pods = [] if instance_alive(vmi) else x.source.list(POD, labels=looks.VIRT_PODS)
         copies = looks.copies(x) if _halted(x, vm) else ()
@@ -67,8 +66,10 @@ class StopSource:
             seen = blocked("SourceStartedAgain", _asked_again(x, before))
         if seen.state is State.BLOCKED:
             return looks.once_started(x, seen) or seen
-        if seen.state is State.DONE and (users := _users(x)):
-            return blocked("DiskInUse", _in_use(users))
+        if seen.state in (State.NEEDED, State.DONE) and (other := looks.other_disks(x, vm)) is not None:
+            return other
+        if seen.state is State.DONE:
+            return looks.in_use(x) or seen
         if seen.state is State.WAITING and vm is not None and vmi is not None:
             seen = seen.but(message=f"{seen.message}{_grace_words(vm, vmi)}", progress=grace_spent(vm, vmi, x.clock.now()))
         return seen
@@ -223,22 +224,6 @@ def _asked_again(x: Crossing, why: str) -> Problem:
         where="source",
         why=f"{why}; our annotation is gone from the VM",
         now="take this migration back with `migrate undo`, then move the VM anew",
-    )
-
-
-def _users(x: Crossing) -> list[str]:
-    """Name the pods that still use a disk of the stopped source, the server of our own export left out."""
-    disks = {disk.pvc for disk in x.migration.disks}
-    ours = {name_of(pod) for pod in exporting.exporter_pods(x.source, x.migration.names.export)} if disks else set()
-    return list(pods_on(disks, (pod for pod in x.source.list(POD) if name_of(pod) not in ours))) if disks else []
-
-
-def _in_use(users: list[str]) -> Problem:
-    return Problem(
-        what="a disk of the source is in use although its VM is stopped",
-        where="source",
-        why=f"it is used by {', '.join(users)}; whatever that writes would make the copy a broken one",
-        now="let it end, or remove it; then run the same again",
     )
 
 

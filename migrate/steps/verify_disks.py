@@ -55,7 +55,7 @@ class VerifyDisks:
         left = proving.unproven(x, volumes, since=self._since)
         if not left:
             return _after(x, volumes)
-        return _not_provable(x) or _without_exports(x) or _comparing(x, volumes, left)
+        return looks.in_use(x) or _not_provable(x) or _without_exports(x) or _comparing(x, volumes, left)
 
     def act(self, x: Crossing) -> None:
         volumes = _volumes(x)

@@ -12,6 +12,7 @@ from migrate.model.migration import Migration, Names, Options, migration_id
 from migrate.model.record import Record, differences
 from migrate.model.refs import VMRef
 from migrate.reading.inventory import claims_of, disks_of
+from migrate.reading.machine import halted_by
 from migrate.workflow import records
 
 
@@ -43,6 +44,7 @@ class Asked:
 def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = True) -> Asked:
     """Find out which migration a question means, by reads alone.
 
+    Its disks are those that the VM has now; once it is halted by this migration, those that were recorded then: what was copied.
     `strict` refuses other options than a migration was begun with. Raises Unreachable, Refused, Blocked (no such VM) or UsageError (one VM
     as source and target; other options than were begun), with the problems of both sides at once.
     """
@@ -62,6 +64,7 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
     attempt, record = _latest(question, vm["metadata"]["uid"], target_uid, target)
     if record is not None and record.finished is not None and question.again:
         attempt, record = attempt + 1, None
+    id_ = _id(question, vm["metadata"]["uid"], target_uid, attempt)
     claims = claims_of(vm)
     pvcs = {name: found for name in claims if (found := source.get(PVC, name)) is not None}
     cdi = source.serves(DATAVOLUME) is not None
@@ -75,7 +78,7 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
         same_place=source_uid == target_uid and question.source.namespace == question.target.namespace,
     )
     migration = Migration(
-        id=_id(question, vm["metadata"]["uid"], target_uid, attempt),
+        id=id_,
         attempt=attempt,
         playbook=question.playbook,
         source=question.source,
@@ -84,7 +87,7 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
         source_cluster_uid=source_uid,
         target_cluster_uid=target_uid,
         options=_with_recorded_cas(question.options, record),
-        disks=inventory.disks,
+        disks=record.migration.disks if record is not None and halted_by(vm) == id_ else inventory.disks,
     )
     if strict and record is not None and record.finished is None:
         _same_options(migration, record)

@@ -1,0 +1,90 @@
+"""The disks that are copied are the disks that the VM has when it is halted, and nobody else writes to them after that."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, VM
+from migrate.model import labels
+from migrate.model.migration import Start
+from migrate.model.record import KEY
+from migrate.model.report import Outcome
+from migrate.workflow.run import Ending
+from tests.flows.conftest import Begin
+from tests.flows.flow import Flow, interrupt
+from tests.machines import disk, user_pod
+
+
+def add(flow: Flow, claim: str) -> None:
+    """Give the source VM one more disk, as its owner would."""
+    vm = flow.vm()
+    assert vm is not None
+    spec = vm["spec"]["template"]["spec"]
+    more = {
+        "volumes": [*spec["volumes"], {"name": claim, "dataVolume": {"name": claim}}],
+        "domain": {"devices": {"disks": [*spec["domain"]["devices"]["disks"], {"name": claim, "disk": {"bus": "virtio"}}]}},
+    }
+    flow.east.merge(VM, flow.name, {"spec": {"template": {"spec": more}}})
+
+
+def said(ending: Ending) -> str:
+    assert ending.report.outcome is Outcome.BLOCKED, ending.report
+    return " ".join(f"{problem.what} {problem.why} {problem.now}" for problem in ending.report.problems)
+
+
+@pytest.mark.parametrize("step", ["prepare-target", "stop-source"])
+def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
+    """The source is not halted, the disk is named, a stranger's claim of its name is let be; cured, the same command moves both disks."""
+    flow = begin(start=Start.NEVER)
+    extra = f"{flow.name}-extra"
+    flow.lab.plant([disk(extra), disk(extra, cluster="west")])
+    flow.when(step, "", lambda: add(flow, extra))
+    words = said(flow.move())
+    assert extra in words
+    assert "run the same" in words
+    assert flow.runs()
+    assert flow.vm("west") is None
+    flow.west.delete(DATAVOLUME, extra)
+    flow.until(lambda: flow.west.get(PVC, extra) is None)
+    assert flow.move().report.outcome is Outcome.MOVED
+    assert flow.unequal() == []
+    assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
+
+
+def test_undo_removes_disks_that_no_record_names(begin: Begin) -> None:
+    """A copy of this migration that its record does not name is removed like the others, and the undo ends."""
+    flow = begin(start=Start.NEVER, disks=("root", "data"))
+    flow.when("start-target", "", interrupt)
+    flow.move()
+    forget(flow, f"{flow.name}-data")
+    words = said(flow.move())
+    assert f"{flow.name}-data" in words
+    assert "undo" in words
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+    assert not [name for _, _, name in (key for key in flow.lab.disks() if key[0] == "west") if flow.name in name]
+
+
+def forget(flow: Flow, claim: str) -> None:
+    """Take a disk out of the record, as a version that did not compare them had left it."""
+    (record,) = [one for one in flow.west.list(CONFIGMAP) if flow.events[-1].migration in one["metadata"]["name"]]
+    whole = json.loads(record["data"][KEY])
+    whole["migration"]["disks"] = [one for one in whole["migration"]["disks"] if one["pvc"] != claim]
+    flow.west.merge(CONFIGMAP, record["metadata"]["name"], {"data": {KEY: json.dumps(whole)}})
+
+
+@pytest.mark.parametrize(("step", "reason"), [("publish-disks", ""), ("start-target", "NotStarted")])
+def test_a_pod_on_the_source_disk_after_the_halt(begin: Begin, step: str, reason: str) -> None:
+    """Whenever somebody's pod takes the disk, the target is not started and the pod is named; once it is gone the move goes on."""
+    flow = begin()
+    flow.when(step, reason, lambda: flow.east.create(user_pod(flow.name, f"{flow.name}-root")))
+    assert f"pod {flow.name}-user" in said(flow.move())
+    assert flow.instance("west") is None
+    volume = flow.west.get(DATAVOLUME, f"{flow.name}-root")
+    assert volume is not None
+    assert (labels.PROOF in volume["metadata"]["annotations"]) == (step == "start-target")
+    flow.east.delete(POD, f"{flow.name}-user")
+    flow.until(lambda: flow.east.get(POD, f"{flow.name}-user") is None)
+    assert flow.move().report.outcome is Outcome.MOVED
