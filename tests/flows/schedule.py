@@ -114,6 +114,10 @@ class Schedule(RuleBasedStateMachine):
         """By side: when we had last read the other side's instance as we wrote a run strategy that starts this one."""
         self.running: dict[str, str] = {}
         """By side: uid of the instance that runs there."""
+        self.target_ran = False
+        """An instance of the target was seen to run, and no undo is through since."""
+        self.given_up = False
+        """What it wrote was given up: an undo was told to go back even if it was started, and its target has not come up since."""
         self.moved_meanwhile = False
         """Somebody started or changed the source while a migration held it halted."""
         self.planted: Object = {}
@@ -193,8 +197,13 @@ class Schedule(RuleBasedStateMachine):
                     return Afterwards(question, source=here, target=there, clock=self.world.lab.clock).prove(
                         Verify.SIZE, runner.events.append
                     )
-                case "undo" | "undo even if started":
-                    return runner.run("undo", source, target, even_if_started=verb != "undo")
+                case "undo":
+                    return runner.run("undo", source, target)
+                case "undo even if started":
+                    try:
+                        return runner.run("undo", source, target, even_if_started=True)
+                    finally:
+                        self.given_up = True
                 case _:
                     return runner.run("move", source, target, again=verb == "again", **self.options)
         except MigrateError as error:
@@ -251,12 +260,16 @@ class Schedule(RuleBasedStateMachine):
         outcome = ending.report.outcome
         self.world.tally[outcome.value] += 1
         said = " ".join(f"{one.what} {one.why}" for one in ending.report.problems)
+        if ending.report.source.running and ending.report.target.running:
+            told = f"{said} {' '.join(ending.report.now)}".lower()
+            assert "both" in told, f"{verb} ended {outcome} while both run, and does not say so: {told}"
         if outcome is Outcome.MOVED:
             assert not self.moved_meanwhile, f"{verb} called it moved although somebody had the source meanwhile"
         if outcome is Outcome.BLOCKED and self.moved_meanwhile and verb == "move":
             assert NOTICED.search(said), f"nothing is said of the source in: {said}"
         if outcome is Outcome.UNDONE:
-            self.moved_meanwhile = False
+            assert self.given_up or not self.target_ran, f"{verb} undid a target that had run, and was not told to"
+            self.target_ran = self.given_up = self.moved_meanwhile = False
             assert self.was in (None, self.spelled()), "the source is not as it was"
             self.was = self.spelled()
             notes = annotations_of(self.world.user["east"].get(VM, self.name))
@@ -288,6 +301,8 @@ class Schedule(RuleBasedStateMachine):
 
     def came_up(self, side: str) -> None:
         """Judge an instance that came up beside another: it is somebody else's deed, or the other one could not be seen by us."""
+        if side == "west":
+            self.target_ran, self.given_up = True, False
         other = other_of(side)
         if other not in self.running:
             return
