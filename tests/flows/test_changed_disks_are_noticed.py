@@ -9,6 +9,7 @@ import pytest
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, VM
 from migrate.model import labels
 from migrate.model.migration import Start
+from migrate.model.observation import State
 from migrate.model.record import KEY
 from migrate.model.report import Outcome
 from migrate.workflow.run import Ending
@@ -34,7 +35,7 @@ def said(ending: Ending) -> str:
     return " ".join(f"{problem.what} {problem.why} {problem.now}" for problem in ending.report.problems)
 
 
-@pytest.mark.parametrize("step", ["prepare-target", "stop-source"])
+@pytest.mark.parametrize("step", [pytest.param("prepare-target", marks=pytest.mark.slow), "stop-source"])
 def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
     """The source is not halted, the disk is named, a stranger's claim of its name is let be; cured, the same command moves both disks."""
     flow = begin(start=Start.NEVER)
@@ -48,6 +49,7 @@ def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
     assert flow.vm("west") is None
     flow.west.delete(DATAVOLUME, extra)
     flow.until(lambda: flow.west.get(PVC, extra) is None)
+    assert any(line.endswith(f"/{extra}") for line in flow.plan().report.writes)
     assert flow.move().report.outcome is Outcome.MOVED
     assert flow.unequal() == []
     assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
@@ -75,11 +77,11 @@ def forget(flow: Flow, claim: str) -> None:
     flow.west.merge(CONFIGMAP, record["metadata"]["name"], {"data": {KEY: json.dumps(whole)}})
 
 
-@pytest.mark.parametrize(("step", "reason"), [("publish-disks", ""), ("start-target", "NotStarted")])
-def test_a_pod_on_the_source_disk_after_the_halt(begin: Begin, step: str, reason: str) -> None:
+@pytest.mark.parametrize("step", ["publish-disks", pytest.param("start-target", marks=pytest.mark.slow)])
+def test_a_pod_on_the_source_disk_after_the_halt(begin: Begin, step: str) -> None:
     """Whenever somebody's pod takes the disk, the target is not started and the pod is named; once it is gone the move goes on."""
     flow = begin()
-    flow.when(step, reason, lambda: flow.east.create(user_pod(flow.name, f"{flow.name}-root")))
+    flow.when(step, State.NEEDED, lambda: flow.east.create(user_pod(flow.name, f"{flow.name}-root")))
     assert f"pod {flow.name}-user" in said(flow.move())
     assert flow.instance("west") is None
     volume = flow.west.get(DATAVOLUME, f"{flow.name}-root")
