@@ -97,6 +97,7 @@ def report(
         reason=error.reason if isinstance(error, MigrateError) else "",
         problems=_problems(error, stopped_at),
         now=(
+            *((BOTH.format(source=migration.source, target=migration.target),) if here.running and there.running else ()),
             *_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
             *((stays,) if stays else ()),
             *_lost(here, there, source, migration.source),
@@ -159,9 +160,8 @@ def _lost(here: Stand, there: Stand, source: Cluster | None, ref: VMRef) -> list
 
 
 def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, touched: bool) -> tuple[str, ...]:
-    """Say how to go on and how to go back; before all else, that both run."""
+    """Say how to go on and how to go back."""
     pair = f"{migration.source} {migration.target}"
-    both = (BOTH.format(source=migration.source, target=migration.target),) if here.running and there.running else ()
     match outcome:
         case Outcome.MOVED | Outcome.NOTHING_LEFT:
             kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
@@ -171,13 +171,13 @@ def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, t
             kept = f"the source VM and its disks are kept{halted}; delete them when you no longer need them: migrate retire {pair}"
             runs = f"the source runs, so do not start the target: {migration.source} {here.message}"
             to_start = () if there.running else (runs,) if here.running else (start,)
-            return (*both, *to_start, *((kept,) if here.exists and not here.running else ()))
+            return (*to_start, *((kept,) if here.exists and not here.running else ()))
         case Outcome.PROVEN:
-            return (*both, f"delete the source when you no longer need it: migrate retire {pair}")
+            return (f"delete the source when you no longer need it: migrate retire {pair}",)
         case Outcome.RETIRED:
             return ()
         case Outcome.UNFENCED:
-            return (*both, "what a guest writes on the source from now on, the target never sees; never let both run")
+            return ("what a guest writes on the source from now on, the target never sees; never let both run",)
         case Outcome.UNDONE:
             return (f"ask anew with: migrate vm {pair} --again",)
         case Outcome.PLANNED:
