@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migrate.cli.failure import problems
+from migrate.model.migration import Verify
 from migrate.model.quantity import human, human_duration
 from migrate.model.report import Outcome, Report, Stand, stamp
 
@@ -11,7 +12,7 @@ GOOD = {
     Outcome.NOTHING_LEFT: "nothing left to do: this move was finished before",
     Outcome.UNDONE: "undone: what the move had made is removed, the source is given back",
     Outcome.UNFINISHED: "unfinished: it runs now, or its runner died",
-    Outcome.PROVEN: "proven once more: every disk is equal to its source",
+    Outcome.PROVEN: "compared once more",
     Outcome.RETIRED: "the source VM and its disks are deleted",
     Outcome.UNFENCED: "the source is not fenced (any more); it stays halted until somebody starts it",
     Outcome.PLANNED: "a dry run: nothing was written",
@@ -19,6 +20,9 @@ GOOD = {
 
 ENDS = (Outcome.MOVED, Outcome.NOTHING_LEFT, Outcome.PROVEN)
 """What ends with disks that were moved: one without a proof is named then, too."""
+TOLD_BY = {Outcome.PROVEN: "verify-disks", Outcome.RETIRED: "retire-source"}
+"""Outcomes of which the last words of a step tell more than one word can: how deep, and what is left."""
+
 DIGEST_SHOWN = len("sha256:") + 24
 MESSAGE_SHOWN = 48
 
@@ -41,6 +45,9 @@ def report_text(report: Report) -> str:
 
 def _head(report: Report) -> str:
     ended = GOOD.get(report.outcome, f"not moved ({report.outcome.value})")
+    told = next((step.message for step in report.steps if step.step == TOLD_BY.get(report.outcome)), "")
+    if told:
+        ended = f"{ended}: {told}" if report.outcome is Outcome.PROVEN else told
     return f"migration {report.migration}, {report.playbook}: {ended}" if report.migration else ended
 
 
@@ -56,9 +63,10 @@ def _stand(side: str, stand: Stand) -> str:
 
 
 def _disks(report: Report) -> str:
-    proven = [disk for disk in report.disks if disk.digest or disk.coverage]
-    total = sum(disk.bytes or 0 for disk in proven)
-    head = f"  disks     {len(proven)} of {len(report.disks)} proven equal to the source, {human(total)}"
+    total = sum(disk.bytes or 0 for disk in report.disks if disk.coverage)
+    counts = {depth: sum(disk.coverage == depth for disk in report.disks) for depth in reversed(Verify)}
+    told = [f"{count} of {len(report.disks)} {depth.words}" for depth, count in counts.items() if count and depth is not Verify.OFF]
+    head = f"  disks     {', '.join([*told, human(total)]) if told else f'0 of {len(report.disks)} compared with the source'}"
     width = max((len(disk.target) for disk in report.disks), default=0)
     rows = []
     for disk in report.disks:

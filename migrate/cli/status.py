@@ -109,7 +109,7 @@ def _list(found: list[Record], output: Output) -> None:
             "outcome": record.outcome.value if record.outcome else "unfinished",
             "started": stamp(record.started),
             "finished": stamp(record.finished),
-            "proven": len(record.disks),
+            "proven": sum(bool(proof.digest) for proof in record.disks),
         }
         for record in found
     ]

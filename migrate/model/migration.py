@@ -25,6 +25,14 @@ class Verify(StrEnum):
     SAMPLE = "sample"
     FULL = "full"
 
+    @property
+    def words(self) -> str:
+        """Say what a comparison of this depth may claim that found no difference: only what was read as a whole is equal."""
+        return _CLAIMED[self.value]
+
+
+_CLAIMED = {"off": "not compared", "size": "compared by size only, nothing read", "sample": "sampled, equal", "full": "proven equal"}
+
 
 class Format(StrEnum):
     """The export format that the target pulls."""

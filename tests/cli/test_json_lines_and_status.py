@@ -51,7 +51,7 @@ def check_one(shell: Shell, flow: Flow, report: dict[str, Any]) -> None:
         assert [found[key] for key in same] == [report[key] for key in same]
         assert found["target"]["running"] is True
     text = shell("status", *asked[0]).stdout
-    for part in (report["migration"], "2 of 2 proven equal", f"{flow.name}-data", "halted", "running since", "downtime"):
+    for part in (report["migration"], "2 of 2 sampled, equal", f"{flow.name}-data", "halted", "running since", "downtime"):
         assert part in text
 
 
