@@ -24,7 +24,7 @@ SOURCE_GENERATION = f"{PREFIX}/source-generation"
 """Annotation on a target disk, written with it: the metadata.generation of the halted source that it is a copy of."""
 
 PROOF = f"{PREFIX}/proof"
-"""Annotation on a target disk: JSON {digest, coverage, bytes, sourceGeneration, at}."""
+"""Annotation on a target disk: JSON {digest, coverage, bytes, sourceGeneration, at, claim}; `claim`: uid of the claim that was read."""
 
 COMPARED = f"{PREFIX}/compared"
 """Annotation on a target disk, as PROOF: its latest comparison where that was less deep than the proof, which it does not replace."""
@@ -45,7 +45,7 @@ MOVED_TO = f"{PREFIX}/moved-to"
 """Annotation on the source VM: where it runs now, CLUSTER-UID/NAMESPACE/NAME."""
 
 DIFFERS = f"{PREFIX}/differs"
-"""Annotation on a target disk whose proof failed: JSON {places, sourceGeneration, at}. Such a disk is never called copied."""
+"""Annotation on a target disk whose proof failed: JSON {places, sourceGeneration, at, claim}. Such a disk is never called copied."""
 
 CLAIM = f"{PREFIX}/claim"
 """Annotation on what a runner changes or deletes (both VMs, the target's disks, the record): the number of the claim under which it may,
@@ -55,7 +55,8 @@ FENCED = f"{PREFIX}/fenced"
 """Key in the node selector of a source VM that was halted with --fence: no node has it, so nobody's start brings up a guest."""
 
 RETIRED_BY = f"{PREFIX}/retired-by"
-"""Annotation on a claim of the source, written right before its VM is deleted on request: id of the migration whose copy is proven."""
+"""Annotation on a claim of the source, written right before its VM is deleted on request: ID/GENERATION, the id of the migration whose copy
+is proven and the generation of the halted VM that it is proven for."""
 
 STARTED = f"{PREFIX}/started"
 """Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone."""

@@ -155,7 +155,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "ImportBlocked": Reason("several disks need a person, for several reasons", "cure what is said of each disk"),
     },
     "Proof": {
-        "DisksMissing": Reason("a disk that is to be proven is not there"),
+        "DisksMissing": Reason("a disk that is to be proven is not there, or is being deleted", "run the same again: it is made anew"),
         "ProofToBegin": Reason("a disk is to be compared with its source"),
         "Comparing": Reason("disks are being compared"),
         "ProofBroke": Reason("a comparison broke off; it is begun again"),
@@ -202,6 +202,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
     },
     "Retire": {
         "NotRetirable": Reason("the source must not be deleted: its copy is not proven, or something changed", "see what it says"),
+        "SourceKept": Reason("the source is kept, so the marks of a retirement that did not come about are taken off its disks"),
         "Fenced": Reason("the fence is to be taken off the source, as asked"),
         "NotFenced": Reason("no fence keeps the source from being started"),
         "SourceToRetire": Reason("the source VM and its disks are to be deleted, as asked"),

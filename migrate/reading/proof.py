@@ -1,4 +1,8 @@
-"""The proof of a copy, as it is written on the disk itself: whoever finds the disk finds what is known about it."""
+"""The proof of a copy, as it is written on the disk itself: whoever finds the disk finds what is known about it.
+
+It is written on the DataVolume and is about the bytes of its claim, which can go and come while the DataVolume stays: CDI fills another
+claim of the same name. So it says by uid of which claim it is (docs/decisions/0001).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 from dataclasses import dataclass
 
 from migrate.model import labels
-from migrate.model.objects import Object, annotations_of
+from migrate.model.objects import Object, annotations_of, dig, leaving, uid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Proof:
     """Generation of the halted source VM that the copy belongs to; another one makes it stale."""
     at: str
     """RFC 3339."""
+    claim: str = ""
+    """Uid of the claim whose bytes were read; "" in a proof of before this was noted."""
 
     def to_json(self) -> str:
         """Return the text of the PROOF annotation."""
@@ -31,6 +37,7 @@ class Proof:
             "bytes": self.bytes,
             "sourceGeneration": self.source_generation,
             "at": self.at,
+            "claim": self.claim,
         }
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
@@ -43,7 +50,17 @@ def proof_of(disk: Object | None, key: str = labels.PROOF) -> Proof | None:
     try:
         fields = json.loads(text)
         return Proof(
-            str(fields["digest"]), str(fields["coverage"]), int(fields["bytes"]), int(fields["sourceGeneration"]), str(fields["at"])
+            str(fields["digest"]),
+            str(fields["coverage"]),
+            int(fields["bytes"]),
+            int(fields["sourceGeneration"]),
+            str(fields["at"]),
+            str(fields.get("claim") or ""),
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def claim_there(claim: Object | None) -> str:
+    """Return the uid of a claim whose bytes are there: bound and not on its way out; "" for any other."""
+    return uid_of(claim) if claim is not None and dig(claim, "status", "phase") == "Bound" and not leaving(claim) else ""

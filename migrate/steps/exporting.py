@@ -27,6 +27,8 @@ from migrate.steps.base import Crossing
 from migrate.transfer.export_client import ExportClient
 
 TOKEN_LENGTH = 40
+SERVER_OF = "kubevirt.io.virt-export-service"
+"""Label of an export's server pod: the export's name."""
 LEAST_TTL = timedelta(hours=24)
 SLOW_BYTES_S = 20 * 1024 * 1024
 """The pace that a time to live reckons with before anything was measured; then three times as long (kubevirt-export 10, pitfall 1)."""
@@ -129,7 +131,7 @@ def make(x: Crossing, export: Export) -> None:
 
 def exporter_pods(cluster: Cluster, export_name: str) -> list[dict[str, Any]]:
     """List the server pods of an export; they outlive it by a moment and hold its disks until then."""
-    return cluster.list(POD, labels={"kubevirt.io.virt-export-service": export_name})
+    return cluster.list(POD, labels={SERVER_OF: export_name})
 
 
 def time_to_live(disks: tuple[Disk, ...]) -> timedelta:

@@ -81,8 +81,11 @@ def of_target(m: Migration, *, namespace_there: bool = True) -> Iterator[Need]:
 def of_retirement(m: Migration) -> Iterator[Need]:
     """Yield what the source must allow so that it can be retired; asked before, since half a retirement is worse than none."""
     yield Need(VM, ("get", "list", "patch", "delete"))
+    yield Need(VMI, ("get", "list"))
+    yield Need(POD, ("list",))
     yield Need(LEASE, ("get", "create", "update", "delete"))
     if m.disks:
+        yield Need(EXPORT, ("get", "delete"))
         yield Need(PVC, ("get", "patch", "delete"))
         yield Need(DATAVOLUME, ("get", "delete"))
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from migrate.kube.kinds import DATAVOLUME, VM, VMI
+from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked, Problem
 from migrate.model.migration import Disk, Format, Verify
-from migrate.model.objects import Object, annotations_of, moment
+from migrate.model.objects import Object, annotations_of, moment, name_of
 from migrate.model.observation import DiskProgress, State
 from migrate.reading.machine import instance_alive, set_by
-from migrate.reading.proof import Proof, proof_of
+from migrate.reading.proof import Proof, claim_there, proof_of
 from migrate.steps import exporting, looks, patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.exporting import Export
@@ -23,6 +24,31 @@ from migrate.transfer.proof import Outcome, Side, compare, plan
 STREAMS = 4
 """Reads at once from one cluster: proxies up to 1.9.0 leak a connection per request (kubevirt-export 4), and one server has one CPU."""
 _DEPTH = {Verify.OFF: 0, Verify.SIZE: 1, Verify.SAMPLE: 2, Verify.FULL: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What is on the target of the disks, as one look found it, by name."""
+
+    volumes: Mapping[str, Object]
+    claims: Mapping[str, Object]
+
+    def claim(self, disk: Disk) -> str:
+        """Return the uid of a disk's claim, if its bytes are there."""
+        return claim_there(self.claims.get(disk.target))
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The result of a work: what was found, and the claim that was there when it began."""
+
+    outcome: Outcome
+    claim: str
+
+
+def copies(x: Crossing) -> Copies:
+    """Look at the target's disks: what CDI was asked for, and the claims that it made of that."""
+    return Copies({name_of(found): found for found in looks.disks_there(x)}, looks.made_by_cdi(x, PVC))
 
 
 def key_of(x: Crossing, disk: Disk) -> Key:
@@ -35,8 +61,8 @@ def at_once(x: Crossing) -> int:
     return max(1, min(STREAMS, x.migration.options.parallel_disks))
 
 
-def unproven(x: Crossing, volumes: Mapping[str, Object], *, since: datetime | None = None) -> list[Disk]:
-    """List the disks without a proof as deep as was asked, of the very generation that our halt left the source at.
+def unproven(x: Crossing, found: Copies, *, since: datetime | None = None) -> list[Disk]:
+    """List the disks without a proof as deep as was asked, of the bytes that are there and the generation that our halt left the source at.
 
     `since`: older proofs do not count, but a comparison since then does that left a deeper proof standing.
     """
@@ -45,27 +71,31 @@ def unproven(x: Crossing, volumes: Mapping[str, Object], *, since: datetime | No
         return []
     generation = looks.noted_generation(x)
 
-    def proven(volume: Object | None) -> bool:
-        found = (proof_of(volume, key) for key in (labels.PROOF, labels.COMPARED))
-        return any(holds(proof, asked, generation) and not _older(proof, since) for proof in found)
+    def proven(disk: Disk) -> bool:
+        proofs = (proof_of(found.volumes.get(disk.target), key) for key in (labels.PROOF, labels.COMPARED))
+        return any(holds(proof, asked, generation, found.claim(disk)) and not _older(proof, since) for proof in proofs)
 
-    return [disk for disk in x.migration.disks if not proven(volumes.get(disk.target))]
+    return [disk for disk in x.migration.disks if not proven(disk)]
 
 
-def comparison(x: Crossing, disk: Disk, source: Export, target: Export) -> Callable[[Work], Outcome]:
-    """Return the body of the work: sizes by HEAD, then both sides by ranges. The links are joined by claim name, the token is a header."""
+def comparison(x: Crossing, disk: Disk, source: Export, target: Export, *, claim: str) -> Callable[[Work], Compared]:
+    """Return the body of the work: sizes by HEAD, then both sides by ranges. The links are joined by claim name, the token is a header.
+
+    `claim`: uid of the target's claim now. The server pod of the ready export holds it until the work is through.
+    """
     ours, theirs = _raw_link(source, disk.pvc), _raw_link(target, disk.target)
     verify = x.migration.options.verify
     streams = max(1, STREAMS // min(len(x.migration.disks), at_once(x)))
 
-    def run(work: Work) -> Outcome:
+    def run(work: Work) -> Compared:
         left, right = exporting.client_of(x, source), exporting.client_of(x, target)
         try:
             one = Side(left, ours, left.size(ours, work.cancelled))
             two = Side(right, theirs, right.size(theirs, work.cancelled))
             reading = plan(one.bytes, two.bytes, verify=verify, seed=f"{x.migration.id}/{disk.pvc}")
             work.bytes_total = reading.bytes
-            return compare(one, two, reading, verify=verify, streams=streams, moved=work.moved, cancelled=work.cancelled)
+            found = compare(one, two, reading, verify=verify, streams=streams, moved=work.moved, cancelled=work.cancelled)
+            return Compared(found, claim)
         finally:
             left.close()
             right.close()
@@ -73,36 +103,46 @@ def comparison(x: Crossing, disk: Disk, source: Export, target: Export) -> Calla
     return run
 
 
-def write(x: Crossing, disk: Disk, volume: Object, outcome: Outcome) -> None:
+def write(x: Crossing, disk: Disk, volume: Object, compared: Compared) -> None:
     """Write on the disk what its comparison found: its proof, or that it differs.
 
-    Nothing while the source does not stand as we left it, or once the target may have run: what was read is no copy then, and the next
-    look says so.
+    Nothing while the source does not stand as we left it, once the target may have run, or if the claim is not the one that was read: what
+    was read is no copy then, and the next look says so.
     """
     generation, target = looks.noted_generation(x), x.target.get(VM, x.migration.target.name)
     if generation is None or looks.unmoved(x, even_released=True) is not None:
         return
     if target is None or not set_by(target, labels.OWNER) or instance_alive(x.target.get(VMI, x.migration.target.name)):
         return
+    claim, outcome = claim_there(x.target.get(PVC, disk.target)), compared.outcome
+    if claim != compared.claim:
+        return
     at = x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
+    note: dict[str, str | None]
     if outcome.differences:
-        note = {labels.DIFFERS: json.dumps({"places": list(outcome.differences), "sourceGeneration": generation, "at": at})}
+        told = {"places": list(outcome.differences), "sourceGeneration": generation, "at": at, "claim": claim}
+        note = {labels.DIFFERS: json.dumps(told)}
     else:
-        proof, standing = Proof(outcome.digest, outcome.coverage.value, outcome.bytes, generation, at), proof_of(volume)
-        deeper = standing is not None and standing.coverage != proof.coverage and holds(standing, outcome.coverage, generation)
-        note = {labels.COMPARED if deeper else labels.PROOF: proof.to_json()}
+        proof, standing = Proof(outcome.digest, outcome.coverage.value, outcome.bytes, generation, at, claim), proof_of(volume)
+        deeper = (
+            standing is not None and standing.coverage != proof.coverage and holds(standing, outcome.coverage, generation, compared.claim)
+        )
+        note = {labels.COMPARED if deeper else labels.PROOF: proof.to_json(), labels.DIFFERS: None}
     x.target.patch(DATAVOLUME, disk.target, stamps.claimed(x, volume, patches.annotate(volume, note)))
 
 
-def differs(disk: Disk, volume: Object) -> Problem | None:
-    """Say where a disk differs from its source, if its comparison found that."""
-    text = annotations_of(volume).get(labels.DIFFERS)
+def differs(disk: Disk, found: Copies) -> Problem | None:
+    """Say where a disk differs from its source, if its comparison found that. What was found of a claim that is no more does not count."""
+    text = annotations_of(found.volumes.get(disk.target)).get(labels.DIFFERS)
     if text is None:
         return None
     try:
-        places = [str(place) for place in json.loads(text)["places"]]
-    except (ValueError, KeyError, TypeError):
-        places = [f"its annotation {labels.DIFFERS} says: {text}"]
+        told = json.loads(text)
+        places, of = [str(place) for place in told["places"]], told.get("claim")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        places, of = [f"its annotation {labels.DIFFERS} says: {text}"], None
+    if of and of != found.claim(disk):
+        return None
     return Problem(
         what=f"disk {disk.target} is not a copy of {disk.pvc}",
         where="target",
@@ -122,9 +162,9 @@ def progress_of(disk: Disk, volume: Object | None, work: Work | None) -> DiskPro
     return DiskProgress(disk.target, State.DONE, "Proven", proof.bytes, proof.bytes, f"{proof.coverage} {proof.digest}".strip())
 
 
-def holds(proof: Proof | None, asked: Verify, generation: int | None) -> bool:
-    """Tell whether a proof is as deep as asked, and of this generation of the source."""
-    if proof is None or proof.source_generation != generation or proof.coverage not in set(Verify):
+def holds(proof: Proof | None, asked: Verify, generation: int | None, claim: str) -> bool:
+    """Tell whether a proof is as deep as asked, of this generation of the source, and of the bytes of this claim ("" = none is there)."""
+    if proof is None or proof.source_generation != generation or not proof.claim == claim != "" or proof.coverage not in set(Verify):
         return False
     return _DEPTH[Verify(proof.coverage)] >= _DEPTH[asked]
 

@@ -1,24 +1,27 @@
 """Delete the source VM and its disks, by name, once their copies are proven and a person has said so. Nothing else ever deletes a source.
 
-The disks are marked before the VM goes, so that a run that was cut short in between knows afterwards which claims were meant.
+The disks are marked before the VM goes, so that a run that was cut short in between knows afterwards which claims were meant, and of which
+generation of the VM the proofs must be. The mark permits nothing: before every single delete it is looked anew whether the target still
+has what it takes, and whether nobody else uses the source's disks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
-from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.migration import Verify
-from migrate.model.objects import Object, annotations_of, controller_of, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, controller_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, blocked, done, needed, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation
-from migrate.reading.proof import proof_of
-from migrate.steps import looks, patches, permissions, proving, stamps
+from migrate.reading.proof import Proof, proof_of
+from migrate.reading.users import instances_on, pods_on, vms_on
+from migrate.steps import exporting, looks, patches, permissions, proving, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -30,41 +33,66 @@ class RetireSource:
     until: str | None = None
 
     def observe(self, x: Crossing) -> Observation:
-        vm = x.source.get(VM, x.migration.source.name)
+        vm = _source(x)
         claims = _claims(x)
-        if vm is not None and uid_of(vm) == x.migration.source_uid:
+        marked = {name: claim for name, claim in claims.items() if _mark(x, claim) is not None}
+        if vm is not None:
             if leaving(vm):
                 return waiting("BeingDeleted", f"VM {name_of(vm)} is being deleted")
-            problems = (*_against(x, vm), *_denied(x))
-            if problems:
-                return blocked("NotRetirable", *problems)
+            against, denied = tuple(_against(x, vm)), tuple(_denied(x))
+            if against and marked and not denied:
+                return needed("SourceKept", f"the source is kept, so our mark is taken off {', '.join(marked)}").but(problems=against)
+            if against or denied:
+                return blocked("NotRetirable", *against, *denied)
             words = [f"VM {name_of(vm)}", *(f"disk {name}" for name in claims)]
             return needed("SourceToRetire", f"to be deleted: {', '.join(words)}")
-        marked = {name: claim for name, claim in claims.items() if _is_marked(x, claim)}
-        if all(leaving(claim) for claim in marked.values()) and marked:
-            return waiting("BeingDeleted", f"waiting until {', '.join(marked)} {'is' if len(marked) == 1 else 'are'} gone")
+        left = [name for name, claim in marked.items() if not leaving(claim)]
+        if left:
+            problems = tuple(_against_deleting(x, marked))
+            if problems:
+                return blocked("NotRetirable", *problems)
+            return needed("SourceToRetire", f"to be deleted: {', '.join(f'disk {name}' for name in left)}")
         if marked:
-            return needed("SourceToRetire", f"to be deleted: {', '.join(f'disk {name}' for name in marked)}")
-        kept = f"; not deleted by us, so left: {', '.join(f'disk {name}' for name in claims)}" if claims else ""
-        return done("Retired", f"the source VM is gone{kept or ', and so are its disks'}")
+            return waiting("BeingDeleted", f"waiting until {', '.join(marked)} {'is' if len(marked) == 1 else 'are'} gone")
+        if claims:
+            return done("Retired", f"the source VM is gone; not deleted by us, so left: {', '.join(f'disk {name}' for name in claims)}")
+        return done("Retired", "the source VM and its disks are deleted")
 
     def act(self, x: Crossing) -> None:
-        vm = x.source.get(VM, x.migration.source.name)
+        vm = _source(x)
+        if vm is None:
+            _delete_disks(x)
+            return
+        if leaving(vm):
+            return
         claims = _claims(x)
-        if vm is None or uid_of(vm) != x.migration.source_uid:
-            for claim in claims.values():
-                if _is_marked(x, claim) and not leaving(claim):
-                    _delete(x, claim)
+        if any(True for _ in _against(x, vm)):
+            _write_marks(x, claims, None)
             return
-        if leaving(vm) or any(True for _ in _against(x, vm)):
-            return
-        for name, claim in claims.items():
-            if not _is_marked(x, claim):
-                x.source.patch(PVC, name, patches.guarded(claim, patches.annotate(claim, {labels.RETIRED_BY: x.migration.id})))
+        looks.remove(x, x.source, EXPORT, x.migration.names.export)  # what a killed proof left would hold the disks
+        _write_marks(x, claims, f"{x.migration.id}/{halted_generation(vm)}")
         stamps.delete(x, x.source, VM, vm)
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - what is deleted is deleted
         return done("Nothing", "a source that was retired is gone")
+
+
+def _source(x: Crossing) -> Object | None:
+    """Return the very VM that was moved, if it is there; another one of its name is none of ours."""
+    vm = x.source.get(VM, x.migration.source.name)
+    return vm if vm is not None and uid_of(vm) == x.migration.source_uid else None
+
+
+def _delete_disks(x: Crossing) -> None:
+    """Delete the marked disks one by one, each as it was when nothing spoke against that; none is left out of the judging."""
+    for name in [disk.pvc for disk in x.migration.disks]:
+        claims = _claims(x)
+        marked = {one: claim for one, claim in claims.items() if _mark(x, claim) is not None}
+        if name not in marked or leaving(marked[name]):
+            continue
+        if any(True for _ in _against_deleting(x, marked)):
+            return
+        _delete(x, marked[name])
 
 
 def _denied(x: Crossing) -> Iterator[Problem]:
@@ -84,17 +112,27 @@ def _claims(x: Crossing) -> dict[str, Object]:
     return {disk.pvc: claim for disk in x.migration.disks if (claim := x.source.get(PVC, disk.pvc)) is not None}
 
 
-def _is_marked(x: Crossing, claim: Object) -> bool:
-    return annotations_of(claim).get(labels.RETIRED_BY) == x.migration.id
+def _mark(x: Crossing, claim: Object) -> int | None:
+    """Return which generation of the VM a claim was marked at, to be deleted by this migration; None for no mark."""
+    migration, _, generation = annotations_of(claim).get(labels.RETIRED_BY, "").partition("/")
+    return int(generation) if migration == x.migration.id and generation.isascii() and generation.isdecimal() else None
+
+
+def _write_marks(x: Crossing, claims: Mapping[str, Object], mark: str | None) -> None:
+    """Mark the claims, or take marks of ours off them."""
+    for name, claim in claims.items():
+        if annotations_of(claim).get(labels.RETIRED_BY) != mark and (mark is not None or _mark(x, claim) is not None):
+            x.source.patch(PVC, name, patches.guarded(claim, patches.annotate(claim, {labels.RETIRED_BY: mark})))
 
 
 def _delete(x: Crossing, claim: Object) -> None:
-    """Delete a claim: by its DataVolume if that owns it, since CDI would fill a new one otherwise."""
+    """Delete a claim as it was judged: by its DataVolume if that owns it, since CDI would fill a new one otherwise."""
     name = name_of(claim)
     if controller_of(claim) == ("DataVolume", name) and (volume := x.source.get(DATAVOLUME, name)) is not None:
-        x.source.delete(DATAVOLUME, name, uid=uid_of(volume))
+        if not leaving(volume):
+            x.source.delete(DATAVOLUME, name, uid=uid_of(volume), version=dig(volume, "metadata", "resourceVersion"))
     else:
-        x.source.delete(PVC, name, uid=uid_of(claim))
+        x.source.delete(PVC, name, uid=uid_of(claim), version=dig(claim, "metadata", "resourceVersion"))
 
 
 def _against(x: Crossing, vm: Object) -> Iterator[Problem]:
@@ -112,34 +150,64 @@ def _against(x: Crossing, vm: Object) -> Iterator[Problem]:
     if moved is not None:
         now = "its disks are not what was proven any more: keep it, or delete it by hand if you know better"
         yield from (Problem(problem.what, "source", problem.why, now) for problem in moved.problems)
-    target = x.target.get(VM, m.target.name)
+    named, copied = claims_of(vm), [disk.pvc for disk in m.disks]
+    for claim in (claim for claim in named if claim not in copied):
+        now = f"keep the source, or copy {claim} and take it off the VM by hand"
+        yield Problem(f"the source VM names the disk {claim}, which this move did not copy", where="source", now=now)
+    for claim in (claim for claim in copied if claim not in named):
+        yield Problem(f"the source VM does not name the disk {claim}, which this move copied", where="source", now="keep the source")
+    yield from _against_target(x, {disk.pvc: halted_generation(vm) for disk in m.disks})
+    yield from _against_users(x)
+
+
+def _against_deleting(x: Crossing, marked: Mapping[str, Object]) -> Iterator[Problem]:
+    """Yield what forbids to delete the marked disks of a VM that is gone."""
+    yield from _against_target(x, {name: _mark(x, claim) for name, claim in marked.items()})
+    yield from _against_users(x)
+
+
+def _against_target(x: Crossing, generations: Mapping[str, int | None]) -> Iterator[Problem]:
+    """Yield what the target lacks: the VM, or a copy, as it was proven and there now, of each of these disks at these generations."""
+    m = x.migration
+    target, found = x.target.get(VM, m.target.name), proving.copies(x)
     if target is None or leaving(target) or not labels.is_ours(target, m.id):
         yield Problem(
             f"the target VM {m.target} is not there", where="target", why="nothing would be left of the machine", now="keep the source"
         )
-    yield from _against_disks(x, vm)
-    for other in x.source.list(VM):
-        shared = sorted(set(claims_of(other)) & {disk.pvc for disk in m.disks}) if uid_of(other) != uid_of(vm) else []
-        if shared:
-            why = f"VM {name_of(other)} uses {', '.join(shared)} too"
+    for disk in (disk for disk in m.disks if disk.pvc in generations):
+        copy, volume, claim = f"the copy {disk.target} of {disk.pvc}", found.volumes.get(disk.target), found.claims.get(disk.target)
+        proof, phase = proof_of(volume), dig(volume, "status", "phase")
+        if volume is None or leaving(volume) or claim is None or leaving(claim):
+            gone = "DataVolume" if volume is None or leaving(volume) else "claim"
+            why = f"its {gone} is {'being deleted' if leaving(volume) or leaving(claim) else 'gone'}"
+            yield Problem(f"{copy} is not there", where="target", why=why, now="keep the source")
+        elif phase != "Succeeded" or not found.claim(disk):
+            why = f"its DataVolume is {phase}, its claim {dig(claim, 'status', 'phase')}"
+            yield Problem(f"{copy} is not whole", where="target", why=why, now="keep the source")
+        elif proving.differs(disk, found) is not None:
+            yield Problem(f"{copy} was found to differ", where="target", now="keep the source")
+        elif not proving.holds(proof, Verify.SAMPLE, generations[disk.pvc], found.claim(disk)):
             yield Problem(
-                "a disk of the source belongs to another VM as well", where="source", why=why, now="give that VM a disk of its own"
-            )
-
-
-def _against_disks(x: Crossing, vm: Object) -> Iterator[Problem]:
-    volumes = {name_of(found): found for found in looks.disks_there(x)}
-    for disk in x.migration.disks:
-        volume = volumes.get(disk.target)
-        if volume is None or leaving(volume):
-            yield Problem(f"the copy {disk.target} of {disk.pvc} is not there", where="target", now="keep the source")
-        elif proving.differs(disk, volume) is not None:
-            yield Problem(f"the copy {disk.target} of {disk.pvc} was found to differ", where="target", now="keep the source")
-        elif not proving.holds(proof := proof_of(volume), Verify.SAMPLE, halted_generation(vm)):
-            had = f"it was proven by {proof.coverage} at generation {proof.source_generation}" if proof is not None else "it has no proof"
-            yield Problem(
-                f"the copy {disk.target} of {disk.pvc} is not proven by its bytes",
+                f"{copy} is not proven by its bytes",
                 where="target",
-                why=had,
-                now=f"prove it while the target was never started: migrate verify {x.migration.source} {x.migration.target}",
+                why=_proven_otherwise(proof, found.claim(disk)),
+                now=f"prove it while the target was never started: migrate verify {m.source} {m.target}",
             )
+
+
+def _proven_otherwise(proof: Proof | None, claim: str) -> str:
+    if proof is None:
+        return "it has no proof"
+    of = "" if proof.claim == claim else f", of the claim {proof.claim}; it is {claim} now" if proof.claim else ", and no claim was noted"
+    return f"it was proven by {proof.coverage} at generation {proof.source_generation}{of}"
+
+
+def _against_users(x: Crossing) -> Iterator[Problem]:
+    """Yield who else uses the source's disks. Servers of our own export let go of them by themselves."""
+    claims, m = {disk.pvc for disk in x.migration.disks}, x.migration
+    vms = [vm for vm in x.source.list(VM) if uid_of(vm) != m.source_uid]
+    pods = [pod for pod in x.source.list(POD) if labels_of(pod).get(exporting.SERVER_OF) != m.names.export]
+    users = [*vms_on(claims, vms), *instances_on(claims, x.source.list(VMI)), *pods_on(claims, pods)]
+    if users:
+        now = "take its disks off it, or keep the source"
+        yield Problem("somebody else uses a disk of the source", where="source", why=f"used by {', '.join(users)}", now=now)

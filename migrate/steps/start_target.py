@@ -11,7 +11,7 @@ from datetime import UTC, timedelta
 from migrate.kube.kinds import VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, annotations_of, name_of
+from migrate.model.objects import Object, annotations_of
 from migrate.model.observation import Observation, State, blocked, done, needed, waiting
 from migrate.model.was import Was
 from migrate.reading.common import generic
@@ -76,9 +76,9 @@ def _not_ready(x: Crossing) -> Observation | None:
         return waiting("GuestShuttingDown", "the guest still runs on the source")
     if instance_alive(x.target.get(VMI, x.migration.target.name)):
         return blocked("TargetStarted", _started_by_another(x))
-    volumes = {name_of(found): found for found in looks.disks_there(x)}
-    unproven = proving.unproven(x, volumes)
-    missing = [disk for disk in x.migration.disks if disk.target not in volumes]
+    found = proving.copies(x)
+    unproven = proving.unproven(x, found)
+    missing = [disk for disk in x.migration.disks if disk.target not in found.volumes]
     if not unproven and not missing:
         return looks.in_use(x)
     names = ", ".join(disk.target for disk in missing or unproven)

@@ -6,22 +6,22 @@ holds the disks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from migrate.kube.kinds import EXPORT, PVC, SECRET, VM, VMI
+from migrate.kube.kinds import EXPORT, SECRET, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import MigrateError, Problem
 from migrate.model.migration import Disk, Verify
-from migrate.model.objects import Object, dig, leaving, name_of
+from migrate.model.objects import dig, leaving
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.reading.machine import instance_alive, set_by
 from migrate.steps import exporting, looks, proving
 from migrate.steps.base import Crossing, Limits
+from migrate.steps.proving import Compared, Copies
 from migrate.steps.work import Work
 from migrate.transfer.export_client import NotTrusted
-from migrate.transfer.proof import Outcome
 
 MOST_ATTEMPTS = 3
 """How often a comparison that broke off is begun again; each has the patience of transfer/patience.py within it."""
@@ -42,24 +42,27 @@ class VerifyDisks:
         self._since = since.replace(microsecond=0) if since is not None else None
 
     def observe(self, x: Crossing) -> Observation:
-        stale = looks.unmoved(x, even_released=self._since is not None)
+        found = proving.copies(x)
+        left = proving.unproven(x, found, since=self._since)
+        stale = looks.unmoved(x, even_released=bool(left) or self._since is not None)
         if stale is not None:
             return stale
-        volumes = _volumes(x)
-        lacking = _lacking(x, volumes)
+        going = tuple(_going(x, found))
+        if going:
+            return blocked("DisksMissing", *going)
+        lacking = _lacking(x, found)
         if lacking:
             return waiting("DisksMissing", f"not imported yet: {', '.join(lacking)}")
-        bad = [problem for disk in x.migration.disks if (problem := proving.differs(disk, volumes[disk.target])) is not None]
+        bad = [problem for disk in x.migration.disks if (problem := proving.differs(disk, found)) is not None]
         if bad:
             return failed("DiskDiffers", *bad)
-        left = proving.unproven(x, volumes, since=self._since)
         if not left:
-            return _after(x, volumes)
-        return looks.in_use(x) or _not_provable(x) or _without_exports(x) or _comparing(x, volumes, left)
+            return _after(x, found)
+        return looks.in_use(x) or _not_provable(x) or _without_exports(x) or _comparing(x, found, left)
 
     def act(self, x: Crossing) -> None:
-        volumes = _volumes(x)
-        left = proving.unproven(x, volumes, since=self._since)
+        found = proving.copies(x)
+        left = proving.unproven(x, found, since=self._since)
         if not left:
             _clear(x)
             return
@@ -69,28 +72,35 @@ class VerifyDisks:
                 return exporting.make(x, export)
         for disk in left:
             work = x.works.get(proving.key_of(x, disk))
-            if work is not None and isinstance(work.result, Outcome):
-                proving.write(x, disk, volumes[disk.target], work.result)
+            if work is not None and isinstance(work.result, Compared):
+                proving.write(x, disk, found.volumes[disk.target], work.result)
                 x.works.drop(work.key)
             elif work is None or not work.running:
-                running = sum(found.running for other in left if (found := x.works.get(proving.key_of(x, other))) is not None)
+                running = sum(other.running for one in left if (other := x.works.get(proving.key_of(x, one))) is not None)
                 if running < proving.at_once(x):
-                    x.works.start(proving.key_of(x, disk), proving.comparison(x, disk, source, proof))
+                    x.works.start(proving.key_of(x, disk), proving.comparison(x, disk, source, proof, claim=found.claim(disk)))
 
     def undo(self, x: Crossing) -> Observation:
         refusal = looks.refuse_undo(x)
         return refusal if refusal is not None else _clear(x)
 
 
-def _volumes(x: Crossing) -> Mapping[str, Object]:
-    return {name_of(found): found for found in looks.disks_there(x)}
+def _going(x: Crossing, found: Copies) -> Iterator[Problem]:
+    """Say which disks are on their way out: our own export would hold them for ever."""
+    for disk in x.migration.disks:
+        if leaving(found.volumes.get(disk.target)) or leaving(found.claims.get(disk.target)):
+            yield Problem(
+                f"disk {disk.target} is being deleted",
+                where="target",
+                why="somebody deleted its DataVolume or its claim",
+                now="find out who; then run the same again: it is made anew and proven",
+            )
 
 
-def _lacking(x: Crossing, volumes: Mapping[str, Object]) -> list[str]:
+def _lacking(x: Crossing, found: Copies) -> list[str]:
     """Name the disks that CDI is not through with: Succeeded and bound, since one may come before the other (cdi-import 3.2)."""
-    bound = {name for name, claim in looks.made_by_cdi(x, PVC).items() if dig(claim, "status", "phase") == "Bound"}
-    through = {name for name, volume in volumes.items() if dig(volume, "status", "phase") == "Succeeded"}
-    return [disk.target for disk in x.migration.disks if disk.target not in bound & through]
+    through = {name for name, volume in found.volumes.items() if dig(volume, "status", "phase") == "Succeeded"}
+    return [disk.target for disk in x.migration.disks if disk.target not in through or not found.claim(disk)]
 
 
 def _clear(x: Crossing) -> Observation:
@@ -104,7 +114,7 @@ def _clear(x: Crossing) -> Observation:
     return gone
 
 
-def _after(x: Crossing, volumes: Mapping[str, Object]) -> Observation:
+def _after(x: Crossing, found: Copies) -> Observation:
     """Everything is proven; what proved it must be gone."""
     proof = exporting.proof_export(x)
     if leaving(proof.found):
@@ -116,8 +126,8 @@ def _after(x: Crossing, volumes: Mapping[str, Object]) -> Observation:
     verify = x.migration.options.verify
     if verify is Verify.OFF:
         return done("NotAsked", "the disks were not compared (--verify off)")
-    shown = tuple(proving.progress_of(disk, volumes[disk.target], None) for disk in x.migration.disks)
-    return done("Proven", f"{len(shown)} disk{'' if len(shown) == 1 else 's'} proven ({verify})", disks=shown)
+    shown = tuple(proving.progress_of(disk, found.volumes[disk.target], None) for disk in x.migration.disks)
+    return done("Proven", f"{len(shown)} disk{'' if len(shown) == 1 else 's'} {verify.words}", disks=shown)
 
 
 def _not_provable(x: Crossing) -> Observation | None:
@@ -149,13 +159,14 @@ def _without_exports(x: Crossing) -> Observation | None:
     return None
 
 
-def _comparing(x: Crossing, volumes: Mapping[str, Object], left: Sequence[Disk]) -> Observation:
+def _comparing(x: Crossing, found: Copies, left: Sequence[Disk]) -> Observation:
     works = {disk: x.works.get(proving.key_of(x, disk)) for disk in left}
-    shown = tuple(proving.progress_of(disk, volumes[disk.target], works.get(disk)) for disk in x.migration.disks)
-    return _of_works(x, works).but(disks=shown, progress=_fraction(shown))
+    proven = {disk: found.volumes[disk.target] for disk in x.migration.disks if disk not in works}
+    shown = tuple(proving.progress_of(disk, proven.get(disk), works.get(disk)) for disk in x.migration.disks)
+    return _of_works(x, works, found).but(disks=shown, progress=_fraction(shown))
 
 
-def _of_works(x: Crossing, works: Mapping[Disk, Work | None]) -> Observation:
+def _of_works(x: Crossing, works: Mapping[Disk, Work | None], found: Copies) -> Observation:
     ended = {disk: work for disk, work in works.items() if work is not None and not work.running}
     for disk, work in ended.items():
         if isinstance(work.error, NotTrusted):
@@ -164,6 +175,8 @@ def _of_works(x: Crossing, works: Mapping[Disk, Work | None]) -> Observation:
             return failed("ProofBroken", _broken(disk, work.error))
         if work.error is not None:
             return needed("ProofBroke", f"the comparison of {disk.target} broke off and is begun again: {work.error}")
+        if isinstance(work.result, Compared) and work.result.claim != found.claim(disk):
+            return needed("ProofToBegin", f"{disk.target} was made anew while it was compared, so it is compared again")
     if ended:
         return needed("ProofToWrite", f"compared: {', '.join(disk.target for disk in ended)}")
     running = [disk.target for disk, work in works.items() if work is not None]

@@ -186,5 +186,7 @@ def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, t
             return (UNTOUCHED, GO_ON_CURED)
         case _:
             go_on = "go on: run the same command again, with the same options; it resumes where it stopped"
+            if here.exists is False:  # an undo keeps the last copies that there are
+                return (go_on,)
             gives_up = " --even-if-started (what the target's guest wrote since its start is lost)" if there.running else ""
             return (go_on, f"go back: migrate undo {pair}{gives_up}")

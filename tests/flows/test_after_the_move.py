@@ -11,7 +11,7 @@ from migrate.kube.kinds import DATAVOLUME, PVC, VM
 from migrate.model import labels
 from migrate.model.errors import Blocked, Conflict
 from migrate.model.migration import Start, Verify
-from migrate.model.objects import annotations_of
+from migrate.model.objects import annotations_of, leaving
 from migrate.model.report import Outcome
 from migrate.reading.proof import proof_of
 from migrate.steps.claim_source import ClaimSource, release
@@ -193,7 +193,10 @@ def test_a_copy_that_was_not_read_is_not_enough(begin: Begin, verify: Verify) ->
     "change",
     [
         "shared disk",
-        *(pytest.param(word, marks=pytest.mark.slow) for word in ("started", "started and stopped", "target gone", "copy gone")),
+        *(
+            pytest.param(word, marks=pytest.mark.slow)
+            for word in ("started", "started and stopped", "target gone", "copy gone", "copy going")
+        ),
     ],
 )
 def test_a_source_that_is_still_needed_is_kept(begin: Begin, change: str) -> None:
@@ -214,6 +217,10 @@ def test_a_source_that_is_still_needed_is_kept(begin: Begin, change: str) -> Non
         case "copy gone":
             flow.west.delete(DATAVOLUME, f"{flow.name}-root")
             flow.until(lambda: flow.west.get(DATAVOLUME, f"{flow.name}-root") is None)
+        case "copy going":
+            flow.set_strategy("Always", "west")
+            flow.until(lambda: flow.runs("west"))
+            flow.west.delete(PVC, f"{flow.name}-root")
         case _:
             sharing = begin(
                 disks=(), strategy="Halted", volumes=[{"name": "d", "persistentVolumeClaim": {"claimName": f"{flow.name}-root"}}]
@@ -243,6 +250,29 @@ def test_a_retirement_that_was_cut_short_goes_on(begin: Begin) -> None:
     assert retire(flow).report.outcome is Outcome.RETIRED
     assert flow.east.get(PVC, f"{flow.name}-root") is None
     assert flow.east.get(PVC, stray) is not None
+
+
+@pytest.mark.slow
+def test_a_retirement_that_was_cut_short_looks_again(begin: Begin) -> None:
+    """The target was lost in between: the disks that are left are all there is, they stay, and no way back is offered that is none."""
+    flow = begin(start=Start.NEVER)
+    flow.move()
+    with opened(flow, "retire") as afterwards:
+        x = afterwards._crossing(afterwards.migration)
+        ClaimSource().observe(x)
+        ClaimSource().act(x)
+        RetireSource().act(x)
+        release(x)
+    flow.until(lambda: flow.vm() is None)
+    flow.west.delete(VM, flow.name)
+    flow.west.delete(DATAVOLUME, f"{flow.name}-root")
+    flow.until(lambda: flow.west.get(PVC, f"{flow.name}-root") is None)
+    report = retire(flow).report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "NotRetirable")
+    assert not any("migrate undo" in line for line in report.now)
+    claim = flow.east.get(PVC, f"{flow.name}-root")
+    assert claim is not None
+    assert not leaving(claim)
 
 
 @pytest.mark.slow

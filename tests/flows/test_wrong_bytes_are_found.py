@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
+from migrate.kube.kinds import PVC
 from migrate.model import labels
 from migrate.model.errors import StepFailed
 from migrate.model.migration import Format, Start, Verify
+from migrate.model.objects import uid_of
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
-from tests.flows.flow import Flow
+from tests.flows.flow import Flow, interrupt
 
 MIB = 1 << 20
 OFFSET = 1_234_567
@@ -118,6 +120,23 @@ def test_wrong_bytes_pass_for_moved_without_a_proof(begin: Begin, spoil: Callabl
     assert f"{ours.name}-root" in report.problems[0].what
     assert ours.instance("west") is None
     assert "start-target" not in {event.step for event in ours.events}
+
+
+@pytest.mark.slow
+def test_a_claim_that_was_filled_anew_is_proven_anew(begin: Begin) -> None:
+    """Proven, then deleted and filled by CDI under the same DataVolume: the next run compares what is there now, and finds it wrong."""
+    flow = begin(verify=Verify.FULL)
+    flow.when("start-target", "", interrupt)
+    flow.move()
+    claim = f"{flow.name}-root"
+    before = flow.west.get(PVC, claim)
+    assert before is not None
+    flow.west.delete(PVC, claim)
+    flow.until(lambda: uid_of(flow.west.get(PVC, claim) or before) != uid_of(before))
+    flow.when("create-target", "", lambda: flip(flow, claim))
+    report = flow.move().report
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "DiskDiffers")
+    assert flow.instance("west") is None
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
 from migrate.model.errors import Conflict
 from migrate.model.migration import Options
+from migrate.model.objects import uid_of
 from migrate.model.observation import Observation, State
 from migrate.model.refs import VMRef
 from migrate.rendering.assets import find_data
@@ -158,6 +159,10 @@ class Scene:
     def until(self, look: Callable[[], Any]) -> Any:
         return self.lab.until(look)
 
+    def claim(self, cluster: str, name: str) -> str:
+        """Return the uid of a claim."""
+        return uid_of((self.east if cluster == "east" else self.west).get(PVC, name) or {})
+
     def file(self, cluster: str, claim: str) -> Path:
         """Return the file that holds a claim's disk in the lab's storage."""
         api = self.east if cluster == "east" else self.west
@@ -169,3 +174,21 @@ class Scene:
 
     def _open(self, context: str, namespace: str) -> Cluster:
         return open_cluster(context, kubeconfig=str(self.lab.kubeconfig), namespace=namespace, clock=self.lab.clock)
+
+
+def refill(scene: Scene, claim: str) -> None:
+    """Delete a claim of the target under its DataVolume, and wait until CDI has filled another one in its place."""
+    uid = scene.claim("west", claim)
+    scene.west.delete(PVC, claim)
+    until_refilled(scene, claim, uid)
+
+
+def until_refilled(scene: Scene, claim: str, uid: str) -> None:
+    """Wait until CDI has filled a claim in the place of the one with this uid."""
+
+    def anew() -> bool:
+        there, volume = scene.west.get(PVC, claim), scene.west.get(DATAVOLUME, claim)
+        phases = [(found or {}).get("status", {}).get("phase") for found in (there, volume)]
+        return phases == ["Bound", "Succeeded"] and scene.claim("west", claim) != uid
+
+    scene.until(anew)

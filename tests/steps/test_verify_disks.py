@@ -9,13 +9,14 @@ from typing import BinaryIO
 import pytest
 import trustme
 
-from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, SECRET, VM
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, SECRET, VM
 from migrate.model import labels
-from migrate.model.migration import Verify
+from migrate.model.migration import Start, Verify
+from migrate.model.objects import annotations_of
 from migrate.model.observation import State
 from migrate.reading.proof import proof_of
 from tests.steps.conftest import Stage
-from tests.steps.scene import Scene
+from tests.steps.scene import Scene, refill, until_refilled
 
 STEP = "verify-disks"
 
@@ -142,13 +143,18 @@ def spoil(file: BinaryIO) -> None:
     file.flush()
 
 
-def test_a_result_of_a_target_that_ran_meanwhile_is_not_written(stage: Stage) -> None:
-    """Started and stopped by somebody while it was compared: neither proof nor difference is written, and the next look says why."""
-    scene = stage().to("create-target")
+def until_compared(scene: Scene) -> None:
+    """Walk until a comparison is through and its result is not written yet."""
     while (seen := scene.look(STEP)).state is not State.NEEDED or not any(disk.reason == "ProofToWrite" for disk in seen.disks):
         if seen.state is State.NEEDED:
             scene.act(STEP)
         scene.lab.clock.sleep(1)
+
+
+def test_a_result_of_a_target_that_ran_meanwhile_is_not_written(stage: Stage) -> None:
+    """Started and stopped by somebody while it was compared: neither proof nor difference is written, and the next look says why."""
+    scene = stage().to("create-target")
+    until_compared(scene)
     scene.start(scene.west)
     scene.stop(scene.west)
     assert scene.writes(lambda: scene.act(STEP)) == []
@@ -163,3 +169,48 @@ def test_a_broken_note_of_a_difference_is_told_as_it_stands(stage: Stage) -> Non
     scene.west.merge(DATAVOLUME, scene.disks[0], {"metadata": {"annotations": {labels.DIFFERS: "{"}}})
     seen = scene.look(STEP)
     assert (seen.state, seen.reason) == (State.FAILED, "DiskDiffers")
+
+
+def test_a_proof_is_of_the_claim_that_was_read(scene: Scene) -> None:
+    """Filled anew under the same DataVolume, a disk is unproven and nothing starts on it; a difference of the old claim is forgotten."""
+    scene.options(verify=Verify.SIZE, start=Start.ALWAYS)
+    scene.walk(STEP)
+    assert scene.look("start-target").reason == "NotStarted"
+    name = scene.disks[0]
+    note = {"places": ["byte 1 differs"], "claim": scene.claim("west", name)}
+    refill(scene, name)
+    scene.west.merge(DATAVOLUME, name, {"metadata": {"annotations": {labels.DIFFERS: json.dumps(note)}}})
+    seen = scene.look("start-target")
+    assert (seen.state, seen.reason) == (State.BLOCKED, "DisksNotProven")
+    assert scene.look(STEP).state is State.NEEDED
+    scene.walk(STEP)
+    notes = annotations_of(scene.west.get(DATAVOLUME, name))
+    assert json.loads(notes[labels.PROOF])["claim"] == scene.claim("west", name)
+    assert labels.DIFFERS not in notes
+
+
+def test_a_disk_that_is_being_deleted_is_not_compared(scene: Scene) -> None:
+    """BLOCKED DisksMissing at once: our own export would hold the claim as long as we wait; what was read by then is not written."""
+    scene.options(verify=Verify.SIZE)
+    until_compared(scene)
+    name = scene.disks[0]
+    uid = scene.claim("west", name)
+    scene.west.delete(PVC, name)
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "DisksMissing")
+    assert [problem.what for problem in seen.problems] == [f"disk {name} is being deleted"]
+    scene.act(STEP)
+    assert labels.PROOF not in annotations_of(scene.west.get(DATAVOLUME, name))
+    scene.undo(STEP)
+    until_refilled(scene, name, uid)
+
+
+def test_a_proof_that_could_not_be_written_is_not_begun(scene: Scene) -> None:
+    """A source that is marked as moved and was touched since: BLOCKED, in place of comparisons without end that nobody writes down."""
+    vm = scene.vm(scene.east)
+    held = vm["metadata"]["annotations"][labels.HALTED_GENERATION]
+    there = f"{scene.x.migration.target_cluster_uid}/shop/{scene.name}"
+    for moved_to, generation in ((there, "77"), (None, held)):
+        note = {labels.MOVED_TO: moved_to, labels.HALTED_GENERATION: generation}
+        scene.east.merge(VM, scene.name, {"metadata": {"annotations": note}})
+        assert scene.look(STEP).reason == ("SourceChanged" if moved_to else "TokenMissing")
