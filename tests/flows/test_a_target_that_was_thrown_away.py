@@ -8,6 +8,7 @@ import pytest
 
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, PVC, VM
 from migrate.model import labels
+from migrate.model.migration import Start
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow
@@ -49,7 +50,7 @@ def test_the_real_move_after_a_rehearsal(begin: Begin, since: Callable[[Flow], o
     assert vm is not None
     assert not [note for note in vm["metadata"].get("annotations") or {} if note.startswith(labels.PREFIX)]
     flow.until(flow.runs)
-    ending = flow.move()
+    ending = flow.move(start=Start.NEVER)
     assert ending.report.outcome is Outcome.MOVED, ending.report
     assert flow.unequal() == []
     assert not flow.runs()
