@@ -78,7 +78,7 @@ def _outdated(x: Crossing, record: Object) -> Observation | None:
     if not said:
         return None
     m = x.migration
-    if halted_by(x.source.get(VM, m.source.name) or {}) != m.id and not looks.made_anything(x):
+    if halted_by(x.source.get(VM, m.source.name) or {}) != m.id and not looks.copies(x):
         return needed("RecordOutdated", f"the disks of the VM have changed since the request was recorded: {said}")
     return blocked(
         "DisksChanged",

@@ -49,6 +49,7 @@ def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
     assert flow.vm("west") is None
     flow.west.delete(DATAVOLUME, extra)
     flow.until(lambda: flow.west.get(PVC, extra) is None)
+    assert flow.plan().error is None
     assert flow.move().report.outcome is Outcome.MOVED
     assert flow.unequal() == []
     assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
