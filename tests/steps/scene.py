@@ -16,7 +16,7 @@ from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
 from migrate.model.errors import Conflict
 from migrate.model.migration import Options
-from migrate.model.objects import uid_of
+from migrate.model.objects import annotations_of, uid_of
 from migrate.model.observation import Observation, State
 from migrate.model.refs import VMRef
 from migrate.rendering.assets import find_data
@@ -189,6 +189,7 @@ def until_refilled(scene: Scene, claim: str, uid: str) -> None:
     def anew() -> bool:
         there, volume = scene.west.get(PVC, claim), scene.west.get(DATAVOLUME, claim)
         phases = [(found or {}).get("status", {}).get("phase") for found in (there, volume)]
-        return phases == ["Bound", "Succeeded"] and scene.claim("west", claim) != uid
+        filled = annotations_of(there).get("cdi.kubevirt.io/storage.pod.phase") == "Succeeded"
+        return phases == ["Bound", "Succeeded"] and filled and uid_of(there or {}) != uid
 
     scene.until(anew)
