@@ -22,7 +22,7 @@ from migrate.cli.options import (
     pem_of,
 )
 from migrate.cli.walk import walk
-from migrate.model.migration import Format, OnFailure, Start, Verify
+from migrate.model.migration import Format, Identity, OnFailure, Start, Verify
 
 if TYPE_CHECKING:
     from migrate.model.report import Event
@@ -52,6 +52,9 @@ def move(
     fence: Annotated[
         bool, typer.Option("--fence", help="Make the halted source unschedulable, so that nobody's start brings up its guest.")
     ] = False,
+    identity: Annotated[
+        Identity, typer.Option(help="Firmware uuid, serial and MACs: keep them (a move), new ones, or as the playbook is meant.")
+    ] = Identity.AUTO,
     again: Annotated[bool, typer.Option("--again", help="Ask anew after a finished or undone run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would be written, write nothing.")] = False,
     output: OutputOption = Output.TEXT,
@@ -80,6 +83,7 @@ def move(
         target_ca=pem_of(target_ca, "--target-ca"),
         on_failure=on_failure,
         fence=fence,
+        identity=identity,
     )
     with ExitStack() as stack:
         pair = open_pair(stack, source, target, files)

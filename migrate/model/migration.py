@@ -48,6 +48,19 @@ class OnFailure(StrEnum):
     UNDO = "undo"
 
 
+class Identity(StrEnum):
+    """Whether the target's guest is the machine that the source was, or a new one: firmware uuid, serial, MACs."""
+
+    AUTO = "auto"
+    """Keep it in a move; a new one in a copy, whose source goes on."""
+    KEEP = "keep"
+    NEW = "new"
+
+
+COPIES = frozenset({"snapshot-copy", "dr-copy"})
+"""Playbooks that leave the source as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The choices of the user. All but those in LOOSE are fixed once a migration has begun."""
@@ -66,6 +79,7 @@ class Options:
     on_failure: OnFailure = OnFailure.LEAVE
     fence: bool = False
     """Make the halted source unschedulable, so that a start by anybody brings up no guest."""
+    identity: Identity = Identity.AUTO
 
     LOOSE = frozenset({"parallel_disks", "allow_managed", "source_ca", "target_ca", "on_failure"})
 
@@ -150,3 +164,10 @@ class Migration:
     @property
     def names(self) -> Names:
         return Names.of(self.id, self.source_uid, self.target.name)
+
+    @property
+    def identity(self) -> Identity:
+        """KEEP or NEW: what was asked for, else what the playbook is for."""
+        if self.options.identity is not Identity.AUTO:
+            return self.options.identity
+        return Identity.NEW if self.playbook in COPIES else Identity.KEEP

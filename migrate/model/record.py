@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from migrate.model.migration import Disk, Format, Migration, OnFailure, Options, Start, Verify
+from migrate.model.migration import Disk, Format, Identity, Migration, OnFailure, Options, Start, Verify
 from migrate.model.refs import VMRef
 from migrate.model.report import Outcome, stamp
 
@@ -170,6 +170,7 @@ def _options(options: Options) -> dict[str, Any]:
         "targetCa": options.target_ca,
         "onFailure": options.on_failure.value,
         "fence": options.fence,
+        "identity": options.identity.value,
     }
 
 
@@ -221,6 +222,7 @@ def _options_of(said: Mapping[str, Any]) -> Options:
         target_ca=str(said.get("targetCa") or ""),
         on_failure=OnFailure(said.get("onFailure", plain.on_failure)),
         fence=bool(said.get("fence", plain.fence)),
+        identity=Identity(said.get("identity", plain.identity)),
     )
 
 

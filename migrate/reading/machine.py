@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID, uuid5
 
 from migrate.model import labels
 from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, labels_of, leaving, name_of, uid_of
@@ -12,6 +13,7 @@ from migrate.model.was import Was
 
 FINAL = frozenset({"Succeeded", "Failed"})
 """Instance and pod phases in which nothing runs any more."""
+_DERIVED = UUID("6a1a24a1-4061-4607-8bf4-a3963d0c5895")
 DEFAULT_GRACE_S = 30
 """terminationGracePeriodSeconds when the template names none (KubeVirt's API constant)."""
 
@@ -86,11 +88,19 @@ def was_of(vm: Object, vmi: Object | None) -> Was:
         leaving=alive is not None and leaving(alive),
         guest_agent=agent_connected(alive),
         macs=_macs(vm, alive),
-        uuid=str(firmware.get("uuid") or lived.get("uuid") or ""),
+        uuid=str(firmware.get("uuid") or lived.get("uuid") or derived_uuid(name_of(vm))),
         serial=str(firmware.get("serial") or lived.get("serial") or ""),
         grace_s=None if grace is None else int(grace),
         node_selector=_unfenced(selector),
     )
+
+
+def derived_uuid(vm_name: str) -> str:
+    """Return the firmware uuid that KubeVirt gives the instances of a VM whose spec names none: it follows from the VM's name.
+
+    Since 1.7 every new VM has a random one in its spec; older VMs live with this one (kubevirt pkg/virt-controller/watch/vm/firmware.go).
+    """
+    return str(uuid5(_DERIVED, vm_name))
 
 
 def written_was(vm: Object) -> Was | None:

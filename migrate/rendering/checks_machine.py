@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from migrate.model import labels
 from migrate.model.facts import Facts
-from migrate.model.migration import Migration, Start
+from migrate.model.migration import Identity, Migration, Start
 from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, leaving
 from migrate.rendering.findings import Finding, at, block, warn
 from migrate.rendering.translate import translate
@@ -85,11 +85,12 @@ def _travel(facts: Facts, vm: Object, m: Migration, where: str) -> Iterator[Find
     for note in made.notes:
         yield warn(note, where=where)
     spec = dig(made.spec, "template", "spec", default={})
-    if not dig(spec, "domain", "firmware", "uuid"):
-        why = "neither its spec nor a running instance tells the one it had"
-        yield warn("the guest gets a new hardware UUID", where=where, why=why, now="start it once on the source if licences hang on it")
+    if not dig(spec, "domain", "firmware", "serial"):
+        why = "it has none, and KubeVirt gives every new VM a random one since 1.7"
+        yield warn("the guest may get a hardware serial number", where=where, why=why, now="write one into its spec if that would hurt")
+    keeps = m.identity is Identity.KEEP
     nameless = [str(card.get("name")) for card in dig(spec, "domain", "devices", "interfaces", default=()) if not card.get("macAddress")]
-    if nameless:
+    if nameless and keeps:
         why = "its spec names no MAC, and no instance runs that would tell it"
         yield warn(f"new MAC address on {', '.join(nameless)}", where=where, why=why, now="start it once on the source to keep it")
     pinned = sorted(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())

@@ -12,6 +12,7 @@ from migrate.model.errors import Blocked, Problem
 from migrate.model.migration import Migration
 from migrate.model.objects import annotations_of, dig, labels_of
 from migrate.model.was import Was
+from migrate.rendering.identity import identify, rename
 
 _STAYS = (
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -53,15 +54,19 @@ def translate(vm: Mapping[str, Any], *, migration: Migration, was: Was) -> Trans
         if isinstance(spec.get(matcher), dict) and spec[matcher].pop("revisionName", None):
             notes.append(f"{matcher}: the target's own version is used, the revision of the source is not carried")
     template = spec.setdefault("template", {})
-    template.setdefault("metadata", {}).pop("creationTimestamp", None)
+    described = template.setdefault("metadata", {})
+    described.pop("creationTimestamp", None)
+    if described.get("labels"):
+        described["labels"] = rename(described["labels"], migration, "template", notes)
     inner = template.setdefault("spec", {})
     _point_volumes(inner, migration, notes)
-    _pin_identity(inner, was)
+    identify(inner, migration, was, notes)
     _free_from_node(inner, notes)
     _move_networks(inner, migration, notes)
     if was.grace_s is not None:
         inner["terminationGracePeriodSeconds"] = was.grace_s
-    return Translated(_kept(labels_of(vm)), _kept(annotations_of(vm)), spec, tuple(notes))
+    labels = rename(_kept(labels_of(vm)), migration, "VM", notes)
+    return Translated(labels, _kept(annotations_of(vm)), spec, tuple(notes))
 
 
 def _kept(entries: Mapping[str, str]) -> dict[str, str]:
@@ -100,19 +105,6 @@ def _without_copy(volume: Mapping[str, Any], claim: str, migration: Migration) -
         why="the target VM would be made on whatever has that name there",
         now="run the same again; if a disk was copied already, undo this migration and move the VM anew",
     )
-
-
-def _pin_identity(spec: dict[str, Any], was: Was) -> None:
-    """Write down what the guest knows itself by: firmware uuid, serial, MACs. Without it licences, cloud-init and networks get lost."""
-    domain = spec.setdefault("domain", {})
-    for key, value in (("uuid", was.uuid), ("serial", was.serial)):
-        if value:
-            firmware = domain.get("firmware") or {}
-            domain["firmware"] = {**firmware, key: firmware.get(key) or value}
-    for interface in dig(domain, "devices", "interfaces", default=()):
-        mac = was.macs.get(str(interface.get("name")))
-        if mac and not interface.get("macAddress"):
-            interface["macAddress"] = mac
 
 
 def _free_from_node(spec: dict[str, Any], notes: list[str]) -> None:

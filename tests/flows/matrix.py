@@ -23,7 +23,7 @@ from tests.flows.gate import bury
 
 PLAYBOOKS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "playbooks").glob("*.yaml"))
 """All that there are; a new one is in the matrix because it is there."""
-NOT_ABOUT_BYTES = frozenset({"start", "on_failure"})
+NOT_ABOUT_BYTES = frozenset({"start", "on_failure", "identity"})
 """Choices that change neither how bytes travel nor how they are proven."""
 BYTES = ("import-disks", "create-target", "verify-disks")
 """Steps that another way of moving or proving bytes goes through otherwise."""

@@ -13,7 +13,7 @@ import pytest
 from migrate.model.errors import Problem
 from migrate.model.facts import Facts, Side
 from migrate.model.inventory import ExportHost, Inventory, ManagedBy, Reference, Trust
-from migrate.model.migration import Options, Start, Verify
+from migrate.model.migration import Identity, Options, Start, Verify
 from migrate.model.was import Was
 from migrate.rendering.checks import blocking, findings, warnings
 from tests.case_files import Case, cases, words_of
@@ -25,7 +25,10 @@ VM: dict[str, Any] = {
         "runStrategy": "Always",
         "template": {
             "spec": {
-                "domain": {"firmware": {"uuid": "u"}, "devices": {"interfaces": [{"name": "default", "macAddress": "02:00:00:00:00:01"}]}}
+                "domain": {
+                    "firmware": {"uuid": "u", "serial": "s"},
+                    "devices": {"interfaces": [{"name": "default", "macAddress": "02:00:00:00:00:01"}]},
+                }
             }
         },
     },
@@ -105,6 +108,8 @@ def options_of(given: Case) -> Options:
     said = dict(given.get("options", {}))
     if "verify" in said:
         said["verify"] = Verify(said["verify"])
+    if "identity" in said:
+        said["identity"] = Identity(said["identity"])
     if "start" in said:
         said["start"] = Start(said["start"])
     if "storage_map" in said:

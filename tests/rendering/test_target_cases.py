@@ -8,6 +8,7 @@ import json
 import pytest
 
 from migrate.model.errors import Problem, UsageError
+from migrate.model.migration import Identity, Options
 from migrate.model.was import Was
 from migrate.rendering.mapping import parse_map, place
 from migrate.rendering.translate import translate
@@ -20,7 +21,12 @@ def test_translate(case: Case) -> None:
     """The target VM is that of the case file, nothing is lost in silence, and the source object is left as it was."""
     given, expect = case["given"], case["expect"]
     before = copy.deepcopy(given["vm"])
-    asked = migration(*(disk(pvc, target) for pvc, target in given.get("disks", {}).items()), namespace=given.get("namespace", "shop"))
+    asked = migration(
+        *(disk(pvc, target) for pvc, target in given.get("disks", {}).items()),
+        name=given.get("name", "db"),
+        namespace=given.get("namespace", "shop"),
+        options=Options(identity=Identity(given.get("identity", "auto"))),
+    )
     made = translate(given["vm"], migration=asked, was=Was.of_json(json.dumps(given.get("was", {}))))
     assert made.spec == expect["spec"]
     assert made.labels == expect.get("labels", {})
