@@ -1,7 +1,7 @@
 """The program in the importer pod: fetch a disk over HTTP(S), put it on the claim, say how it went in the termination message.
 
 Source: reference/cdi-import.md sections 2.2 to 2.5 and real-stack.md section 4. Not modelled: the size probe through nbdkit (its failures
-are ignored by CDI, and its success changes nothing), conversion of qcow2 and other image formats, archives.
+are ignored by CDI, and its success changes nothing), conversion of qcow2 and other image formats.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from migrate.lab import cdi_golden, cdi_http, cdi_image, cdi_sizes
+from migrate.lab import cdi_archive, cdi_golden, cdi_http, cdi_image, cdi_sizes
 from migrate.lab.cdi_checksum import Mismatch, checked
 from migrate.lab.cdi_formats import IMAGES, Broken, Source, unpack
 from migrate.lab.cdi_image import NoSpace, Room
@@ -148,10 +148,22 @@ class Attempt:
         except Broken as error:
             raise Failed(f"Unable to process data: Unable to obtain information about data source: {error}") from error
         self._require(self.has_scratch)
+        if self.env.get("IMPORTER_CONTENTTYPE") == "archive":
+            return self._unpack(source)
         if found in IMAGES:
             raise Failed(f"Unable to process data: Unable to convert source data to target format: this lab does not convert {found}")
         self._say("New phase: TransferScratch")
         return self._land(source, answer.length, verify)
+
+    def _unpack(self, source: Source) -> int:
+        """Put the files of an archive straight onto the claim."""
+        self._say("New phase: TransferDataDir")
+        room = Room(self.container.free_bytes(DATA), DATA)
+        try:
+            cdi_archive.extract(source, self.container.path(DATA), room=room, check=self._still_alive)
+        except (NoSpace, cdi_archive.NotUnpacked) as error:
+            raise Failed(f"Unable to process data: {error}") from error
+        return self._complete()
 
     def _require(self, scratch: bool) -> None:
         if not scratch:

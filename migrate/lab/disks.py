@@ -20,7 +20,10 @@ _ZEROS = bytes(CHUNK)
 
 @dataclass(frozen=True, slots=True)
 class DiskContent:
-    """One bound claim: `bytes` is the size of its disk, `sha256` covers the content up to its last byte that is not zero."""
+    """One bound claim: `bytes` is the size of its disk, `sha256` covers the content up to its last byte that is not zero.
+
+    Of a claim that holds files and no disk, `bytes` is the sum of them, and the hash covers their paths and contents.
+    """
 
     cluster: str
     namespace: str
@@ -41,9 +44,22 @@ def list_disks(api: Cluster, volumes: Volumes, cluster: str) -> list[DiskContent
         pv = pvs.get(claim["spec"].get("volumeName", ""))
         if pv is None or (claim.get("status") or {}).get("phase") != "Bound":
             continue
-        size, digest = content(disk_file(volumes.path(pv)))
+        size, digest = content_of(volumes.path(pv))
         found.append(DiskContent(cluster, claim["metadata"]["namespace"], claim["metadata"]["name"], size, digest))
     return sorted(found, key=lambda row: (row.namespace, row.pvc))
+
+
+def content_of(volume: Path) -> tuple[int, str]:
+    """Return size and hash of what lies on a volume: its disk, or the files of one without a disk, by name and content."""
+    disk = disk_file(volume)
+    if disk.exists() or not volume.is_dir():
+        return content(disk)
+    digest, size = hashlib.sha256(), 0
+    for path in sorted(path for path in volume.rglob("*") if not path.is_symlink()):
+        inside = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{path.relative_to(volume)}\0{path.is_dir()}\0{hashlib.sha256(inside).hexdigest()}\n".encode())
+        size += len(inside)
+    return size, digest.hexdigest()
 
 
 def content(path: Path) -> tuple[int, str]:

@@ -3,7 +3,8 @@
 What a guest leaves on its disk, all of it between 64 KiB and 1 MiB, so that the rest of a disk's content stays as it was:
 
 - at 64 KiB a header of 4096 bytes: the magic line `LABGUEST1`, then one line of JSON, padded with zeros: `boots` (how often the
-  disk was booted), `clean` (whether the last guest ended by a clean shutdown), `vm` (namespace/name of the last one);
+  disk was booted), `clean` (whether the last guest ended by a clean shutdown), `vm` (namespace/name of the last one), `sealed` (the
+  seeds of the persistent TPM and EFI that the first guest had), `locked` (the last one had others, so it asks for its recovery key);
 - from 68 KiB to 1 MiB a ring of records of 64 bytes (little endian): sequence number (u64, counted over the disk's whole life), boot
   number (u64), lab time in Unix seconds (f64), UID of the instance (16 bytes), zeros, CRC-32 of the 60 bytes before it. The record with
   sequence number n stands at place (n - 1) modulo the number of places.
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from migrate.lab import kubevirt_state
 
 if TYPE_CHECKING:
     from migrate.lab.pods import Container
@@ -58,6 +61,8 @@ class GuestLog:
     boots: int = 0
     clean: bool = False
     vm: str = ""
+    sealed: tuple[str, str] = ("", "")
+    locked: bool = False
     records: tuple[Record, ...] = ()
 
     @property
@@ -82,7 +87,7 @@ def read_guest_log(disk: Path | bytes) -> GuestLog:
         if record is not None:
             records.append(record)
     records.sort(key=lambda record: record.sequence)
-    return GuestLog(facts["boots"], facts["clean"], facts["vm"], tuple(records))
+    return GuestLog(facts["boots"], facts["clean"], facts["vm"], (*facts["sealed"],), facts["locked"], tuple(records))
 
 
 def _packed(record: Record) -> bytes:
@@ -141,15 +146,30 @@ class Guest:
         self._frozen_until: float | None = None
         self.grace_s = float(container.env["GRACE_SECONDS"])
         self.boots = self._log.boots + 1
+        self._state = self._states()
 
     @property
     def frozen(self) -> bool:
         """Tell whether the file systems are frozen; a freeze ends by itself when its time is over."""
         return self._frozen_until is not None and self._clock.monotonic() < self._frozen_until
 
+    def _states(self) -> tuple[str, str]:
+        """Open the persistent TPM and EFI of the machine, made anew by swtpm and the firmware where they are not found."""
+        said = self._container.env.get(kubevirt_state.ENV, "")
+        if not said:
+            return "", ""
+        return kubevirt_state.boot(self._container.path(kubevirt_state.PLACE), said, vm=self._vm, instance=self._instance)
+
+    @property
+    def _sealed(self) -> tuple[str, str]:
+        """The states that the disk is sealed to: those of its first boot."""
+        return self._log.sealed if self._log.boots else self._state
+
     def boot(self) -> None:
         """Count the boot on the disk, before anything else."""
         self._container.log(f"Domain {self._vm} started, boot {self.boots}")
+        if self._sealed != self._state:
+            self._container.log("The TPM or the EFI variables are not those that the disk is sealed to: asking for the recovery key")
         self._write_header(clean=False)
 
     def live(self) -> int | None:
@@ -217,7 +237,8 @@ class Guest:
             self._pending = None
 
     def _write_header(self, *, clean: bool) -> None:
-        facts = {"boots": self.boots, "clean": clean, "vm": self._vm}
+        sealed = self._sealed
+        facts = {"boots": self.boots, "clean": clean, "vm": self._vm, "sealed": sealed, "locked": sealed != self._state}
         self._write(WINDOW_START, (_MAGIC + json.dumps(facts).encode() + b"\n").ljust(_HEADER_BYTES, b"\0"))
 
     def _write(self, offset: int, data: bytes) -> None:

@@ -90,8 +90,8 @@ def templated_disk(vm: Object, template: Object) -> Object:
     }
 
 
-def state_claim(vm: Object, storage_class: str) -> Object:
-    """Return the claim that keeps TPM and EFI state of a VM; an empty class means the default one."""
+def state_claim(vm: Object, storage_class: str, *, labelled: bool = True) -> Object:
+    """Return the claim that keeps TPM and EFI state of a VM; an empty class means the default one. Not `labelled`: found by its name."""
     name = vm["metadata"]["name"]
     spec: Object = {
         "accessModes": ["ReadWriteOnce"],
@@ -104,9 +104,9 @@ def state_claim(vm: Object, storage_class: str) -> Object:
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {
-            "generateName": f"persistent-state-for-{name}-",
+            **({"generateName": f"persistent-state-for-{name}-"} if labelled else {"name": f"persistent-state-for-{name}"}),
             "namespace": vm["metadata"]["namespace"],
-            "labels": {"persistent-state-for": name},
+            "labels": {"persistent-state-for": name} if labelled else {},
             "ownerReferences": [owned_by(vm)],
         },
         "spec": spec,

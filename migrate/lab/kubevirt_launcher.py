@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
+from migrate.lab import kubevirt_state
 from migrate.lab.export_pod import owned_by
 from migrate.lab.export_source import claim_name
 from migrate.lab.quantity import value
@@ -75,7 +76,7 @@ def launcher_pod(instance: Object, claims: Mapping[str, Object], *, state: str =
             mounts.append({"name": volume, "mountPath": places[volume]})
     if state:
         volumes.append({"name": _STATE_VOLUME, "persistentVolumeClaim": {"claimName": state}})
-        mounts.append({"name": _STATE_VOLUME, "mountPath": "/var/lib/libvirt/persistent-state"})
+        mounts.append({"name": _STATE_VOLUME, "mountPath": kubevirt_state.PLACE})
     for reference in _references(spec.get("volumes") or ()):
         volumes.append(reference)
         mounts.append({"name": reference["name"], "mountPath": f"/var/run/kubevirt-private/{reference['name']}"})
@@ -88,6 +89,8 @@ def launcher_pod(instance: Object, claims: Mapping[str, Object], *, state: str =
         "GRACE_SECONDS": str(grace_s(instance)),
         "SHUTDOWN_SECONDS": str(annotations.get(SHUTDOWN, _DEFAULT_SHUTDOWN_S)),
     }
+    if state and (kept := kubevirt_state.wanted(instance)):
+        env[kubevirt_state.ENV] = kept
     pod: Object = {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -56,6 +56,11 @@ class Release:
         return self.minor >= 5
 
     @property
+    def state_claims_labelled(self) -> bool:
+        """Tell whether the claim with persistent state has a random name and a label; before, its name alone said whose it was."""
+        return self.minor >= 4
+
+    @property
     def storage_in_manifest(self) -> bool:
         """Tell whether exported DataVolumes use `spec.storage`; before, the whole claim's spec was put into `spec.pvc`."""
         return self.minor >= 5

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from migrate.kube.kinds import CONTROLLERREVISION, DATAVOLUME, KUBEVIRT, PVC, VM, VMI, Kind
 from migrate.lab import kubevirt_instance, kubevirt_status
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
-from migrate.lab.export_source import backend_claim, claim_name, needs_backend_storage
+from migrate.lab.export_source import STATE_LABEL, backend_claim, claim_name, needs_backend_storage
 from migrate.lab.kubevirt_expand import Unexpandable, expanded
 from migrate.lab.kubevirt_release import Release
 from migrate.lab.kubevirt_status import View
@@ -138,14 +138,14 @@ class MachineController(Controller):
             return wait_s
         if not kubevirt_status.disks_ready(self._view(vm, None)):
             return 3.0
-        namespace, name = vm["metadata"]["namespace"], vm["metadata"]["name"]
+        name = vm["metadata"]["name"]
         try:
             whole = expanded(vm, self._lookup)
         except Unexpandable as error:
             self._tell(vm, "Warning", "FailedCreate", str(error))
             return 10.0
-        if needs_backend_storage(vm) and backend_claim(vm, self.runtime.api.list(PVC, namespace)) is None:
-            self.runtime.api.create(kubevirt_instance.state_claim(vm, self._state_class()))
+        if needs_backend_storage(vm):
+            self._keep_state(vm)
         self._record(vm)
         try:
             self.runtime.api.create(kubevirt_instance.instance(whole, revision=kubevirt_instance.revision_name(vm)))
@@ -153,6 +153,16 @@ class MachineController(Controller):
             return 1.0
         self._tell(vm, "Normal", "SuccessfulCreate", f"Started the virtual machine by creating the new virtual machine instance {name}")
         return None
+
+    def _keep_state(self, vm: Object) -> None:
+        """Make the claim of a VM's persistent state, or label the one of old."""
+        metadata = vm["metadata"]
+        found = backend_claim(vm, self.runtime.api.list(PVC, metadata["namespace"]))
+        if found is None:
+            self.runtime.api.create(kubevirt_instance.state_claim(vm, self._state_class(), labelled=self._release.state_claims_labelled))
+        elif self._release.state_claims_labelled and STATE_LABEL not in (found["metadata"].get("labels") or {}):
+            labels = {"metadata": {"labels": {STATE_LABEL: metadata["name"]}}}
+            self.runtime.api.merge(PVC, found["metadata"]["name"], labels, metadata["namespace"])
 
     def _lookup(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self.runtime.api.get(kind, name, namespace or None) if self.runtime.api.serves(kind) else None

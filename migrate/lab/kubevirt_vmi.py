@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from migrate.kube.kinds import DATAVOLUME, POD, PVC, VMI, Kind
-from migrate.lab import kubevirt_launcher
+from migrate.lab import kubevirt_launcher, kubevirt_state
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
 from migrate.lab.export_pod import owned_by
 from migrate.lab.export_source import backend_claim
@@ -104,7 +104,8 @@ class InstanceController(Controller):
         self._drop(status, "Provisioning", "Synchronized")
         if pods:
             return _LOOK_S
-        state = backend_claim(instance, self.runtime.api.list(PVC, namespace, labels={"persistent-state-for": None}))
+        kept = kubevirt_state.wanted(instance)
+        state = backend_claim(instance, self.runtime.api.list(PVC, namespace)) if kept else None
         pod = kubevirt_launcher.launcher_pod(instance, claims, state=state["metadata"]["name"] if state is not None else "")
         made = self.runtime.api.create(pod)[0]
         self._tell(instance, "Normal", "SuccessfulCreate", f"Created virtual machine pod {made['metadata']['name']}")

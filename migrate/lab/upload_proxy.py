@@ -1,6 +1,6 @@
 """The upload proxy: the one door of a cluster for uploads. It checks the token, finds the claim's upload server, and passes the bytes on.
 
-Source: reference/cdi-import.md section 5.2. Not modelled: the form paths and archives.
+Source: reference/cdi-import.md section 5.2. Not modelled: the form paths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from migrate.lab.cdi_import import annotations_of
 from migrate.lab.controller import Controller, Key, Object, Runtime
 from migrate.lab.export_certs import pair_of
 from migrate.lab.httpwire import BadHead, Body, Head, Headers, Inlet
-from migrate.lab.upload_server import PATHS
+from migrate.lab.upload_server import ARCHIVE, PATHS
 from migrate.lab.upload_token import OPERATION, BadToken, Signer
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ class UploadProxy(Controller):
             raw.settimeout(None)
             backend = undo.enter_context(self._inside.wrap_socket(raw, server_hostname=upload_certs.SERVER_NAME))
             inlet = Inlet(backend)
-            backend.sendall(_head(request))
+            files = annotations_of(claim).get(names.CONTENT_TYPE) == "archive" and request.method == "POST"
+            backend.sendall(_head(request, ARCHIVE if files else request.target))
             answer = _answer(inlet)
             if answer.code == 100:
                 _send_body(request.body, backend)
@@ -169,9 +170,9 @@ class UploadProxy(Controller):
         return Reply(answer.code, (_OPEN, *((("Content-Type", kind),) if kind else ())), words)
 
 
-def _head(request: Request) -> bytes:
+def _head(request: Request, path: str) -> bytes:
     """Return the head for the server. It asks to be told before the body is sent, since a busy server takes none."""
-    lines = [f"{request.method} {request.target} HTTP/1.1", f"Host: {upload_certs.SERVER_NAME}", "Connection: close"]
+    lines = [f"{request.method} {path} HTTP/1.1", f"Host: {upload_certs.SERVER_NAME}", "Connection: close"]
     kind = request.headers.get("Content-Type", "")
     if kind:
         lines.append(f"Content-Type: {kind}")

@@ -1,6 +1,6 @@
 """The program in the upload pod: takes one disk over mutual TLS and writes it straight to the claim, without a scratch copy.
 
-Source: reference/cdi-import.md section 5.2 and real-stack.md section 5. Not modelled: the form paths, archives, image formats but raw.
+Source: reference/cdi-import.md section 5.2 and real-stack.md section 5. Not modelled: the form paths, image formats but raw.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, Final
 
-from migrate.lab import cdi_image, upload_certs
+from migrate.lab import cdi_archive, cdi_image, upload_certs
 from migrate.lab.bytesd import ByteServer, Dropped, Reply, Request, text
 from migrate.lab.cdi_formats import IMAGES, Broken, unpack
 from migrate.lab.cdi_image import NoSpace, Room
@@ -27,6 +27,8 @@ PORT: Final = 8443
 SYNC: Final = "/v1beta1/upload"
 ASYNC: Final = "/v1beta1/upload-async"
 PATHS: Final = frozenset({SYNC, ASYNC, "/v1alpha1/upload", "/v1alpha1/upload-async"})
+ARCHIVE: Final = "/v1beta1/upload-archive"
+"""Where the proxy sends an upload to a claim whose content is files."""
 IDLE_S: Final = 12 * 3600.0
 DEADLINE_PASSED: Final = "Deadline Passed"
 _DRAIN: Final = 1 << 20
@@ -121,7 +123,7 @@ class UploadServer:
         """Answer one request."""
         if request.path == "/healthz":
             return text(200, "OK")
-        if request.path not in PATHS or request.method not in {"POST", "HEAD"}:
+        if request.path not in {*PATHS, ARCHIVE} or request.method not in {"POST", "HEAD"}:
             return Reply(404)
         if upload_certs.client_name(request.peer) != self._container.env.get("CLIENT_NAME", upload_certs.CLIENT_NAME):
             return Reply(401)
@@ -139,7 +141,7 @@ class UploadServer:
     def _take(self, request: Request) -> Reply:
         stream = _Stream(self._container, request.body, self._order(request), self)
         try:
-            self._save(stream)
+            (self._unpack if request.path == ARCHIVE else self._save)(stream)
         except _Refused as refusal:
             self._container.log(refusal.words)
             stream.drain()
@@ -167,6 +169,15 @@ class UploadServer:
             path=request.path,
             method=request.method,
         )
+
+    def _unpack(self, stream: _Stream) -> None:
+        root = self._container.path(DATA)
+        room = Room(self._container.free_bytes(DATA), DATA)
+        try:
+            cdi_archive.extract(unpack(stream)[1], root, room=room, check=self._container.check)
+        except (Broken, NoSpace, cdi_archive.NotUnpacked) as error:
+            raise _Refused(500, f"Saving stream failed: {error}") from error
+        stream.drain()
 
     def _save(self, stream: _Stream) -> None:
         try:

@@ -69,11 +69,15 @@ class CdiLab:
 
     def content(self, name: str) -> bytes:
         """Return the bytes of a claim's disk."""
+        return disk_file(self.volume(name)).read_bytes()
+
+    def volume(self, name: str) -> Path:
+        """Return where a claim's files are."""
         claim = self.api.get(PVC, name)
         assert claim is not None
         volume = self.api.get(PV, claim["spec"]["volumeName"])
         assert volume is not None
-        return disk_file(self.cluster.volumes.path(volume)).read_bytes()
+        return self.cluster.volumes.path(volume)
 
     def pods(self, prefix: str = "") -> list[str]:
         return [pod["metadata"]["name"] for pod in self.api.list(POD) if pod["metadata"]["name"].startswith(prefix)]

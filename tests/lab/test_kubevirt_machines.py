@@ -275,3 +275,31 @@ def test_a_locked_machine_does_not_change_state(lab: Lab, api: Cluster) -> None:
     with pytest.raises(Refused, match="Cannot update vm running state until snapshot"):
         api.merge(VM, "o", {"spec": {"runStrategy": "Always"}})
     api.merge(VM, "o", {"status": {"snapshotInProgress": None}}, subresource="status")
+
+
+def test_a_persistent_tpm_is_found_again(lab: Lab, api: Cluster) -> None:
+    """TPM state is kept by uuid, EFI variables by name, on a claim of their own; a guest whose TPM is gone asks for its recovery key."""
+    vm = machine("tpm", ["tpm-root"], strategy="Always")
+    vm["spec"]["template"]["spec"]["domain"] |= {
+        "firmware": {"uuid": "11111111-2222-4333-8444-555555555555", "bootloader": {"efi": {"persistent": True}}}
+    }
+    vm["spec"]["template"]["spec"]["domain"]["devices"]["tpm"] = {"persistent": True}
+    lab.plant([disk("tpm-root"), vm])
+    until(lab, api, "tpm", "Running")
+    state = next(claim for claim in api.list(PVC) if claim["metadata"]["labels"] == {"persistent-state-for": "tpm"})
+    assert state["metadata"]["ownerReferences"][0]["kind"] == "VirtualMachine"
+    volume = api.get(PV, state["spec"]["volumeName"])
+    assert volume is not None
+    root = lab.east.volumes.path(volume)
+    tpm = root / "swtpm/11111111-2222-4333-8444-555555555555/tpm2/tpm2-00.permall"
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == sorted(
+        ["nvram/tpm_VARS.fd", str(tpm.relative_to(root))]
+    )
+    for gone, locked in ((False, False), (True, True)):
+        ask(api, "tpm", "stop")
+        until(lab, api, "tpm", "Stopped")
+        if gone:
+            tpm.unlink()
+        ask(api, "tpm", "start")
+        until(lab, api, "tpm", "Running")
+        assert guest_log(lab, "tpm-root").locked is locked

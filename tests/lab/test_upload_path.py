@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import http.client
+import io
 import json
 import os
 import ssl
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,3 +215,32 @@ def test_the_idle_deadline(tmp_path: Path) -> None:
     assert json.loads(container.message)["message"] == "Deadline Passed"
     container.stop.set()
     container.close()
+
+
+def packed(*names: str) -> bytes:
+    """Return a tar with these files (a name that ends with / is a directory), each with its name as content."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.type, info.size = (tarfile.DIRTYPE, 0) if name.endswith("/") else (tarfile.REGTYPE, len(name))
+            info.mode = 0o700
+            archive.addfile(info, io.BytesIO(name.encode()))
+    return out.getvalue()
+
+
+def test_an_archive_is_unpacked_onto_the_claim(lab: CdiLab) -> None:
+    """Files go to their paths; an archive that names the root of the volume is refused, since that belongs to root."""
+    wanted = lab.dv("files", {"upload": {}}, storageClassName="fast")
+    wanted["spec"]["contentType"] = "archive"
+    lab.api.create(wanted)
+    lab.until(lambda: lab.phase("files") == "UploadReady")
+    word = f"Bearer {token(lab, 'files')}"
+    code, said = send(lab, word, packed("./", "./a/", "./a/b"))
+    assert (code, said.endswith("unable to untar files from endpoint: exit status 2")) == (500, True)
+    assert send(lab, word, packed("a/", "a/b", "c"))[0] == 200
+    lab.until(lab.done("files"))
+    root = lab.volume("files")
+    assert {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()} == {"a/b": "a/b", "c": "c"}
+    assert (root / "a/b").stat().st_mode & 0o777 == 0o700
+    lab.remove("files")
