@@ -64,6 +64,16 @@ def machine(
     }
 
 
+def keeping(vm: Object, *, tpm: bool = True, efi: bool = True) -> Object:
+    """Return a machine with a persistent TPM and persistent EFI variables, whose state is on a claim of its own."""
+    domain = vm["spec"]["template"]["spec"]["domain"]
+    if tpm:
+        domain["devices"]["tpm"] = {"persistent": True}
+    if efi:
+        domain["firmware"] = {"bootloader": {"efi": {"persistent": True}}}
+    return vm
+
+
 def user_pod(vm: str, claim: str, *, namespace: str = "shop") -> Object:
     """Return a pod of somebody else that uses a VM's disk."""
     return {

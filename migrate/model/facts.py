@@ -66,5 +66,7 @@ class Facts:
     """Server-side dry runs that were refused: (`DataVolume db-1-data`, the cluster's sentence)."""
     macs_in_use: Mapping[str, str] = field(default_factory=dict)
     """MAC → VM of the target's namespace that has it, the source VM itself left out."""
+    states_there: tuple[str, ...] = ()
+    """Claims of the target that KubeVirt would take for the target VM's TPM and EFI state, ours left out."""
     users: tuple[str, ...] = ()
     """Who else uses a disk of the source, in words (reading/users.py)."""

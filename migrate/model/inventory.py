@@ -66,6 +66,18 @@ class ExportHost:
     trust: Trust
 
 
+STATE = "persistent-state-for"
+"""Label of KubeVirt on the claim with the TPM and EFI state of a VM (value: its name), and what the names of such claims begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadDoor:
+    """Where CDI takes files, and by which CA it is to be believed."""
+
+    url: str
+    ca_pem: str = ""
+
+
 def no_external_link(what: str, *, where: str = "source") -> Problem:
     """Say what to do where exports have no external links: KubeVirt looks for an Ingress or a Route and for nothing else."""
     return Problem(

@@ -99,6 +99,8 @@ class Disk:
     storage_class: str = ""
     """Source storage class."""
     volume_mode: str = "Filesystem"
+    archive: bool = False
+    """No disk of the guest but files: the claim in which KubeVirt keeps TPM and EFI variables. `volume` is empty then."""
 
 
 def _short(*parts: str) -> str:

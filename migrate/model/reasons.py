@@ -119,6 +119,12 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "DiskBinding": Reason("imported, its claim is not bound yet"),
         "DiskCopied": Reason("a disk is imported and bound"),
         "Imported": Reason("every disk is imported and bound"),
+        "StateToCarry": Reason("TPM and EFI state is to be sent to its claim, whose upload server waits for it"),
+        "Carrying": Reason("TPM and EFI state is being read from the source and sent to its claim"),
+        "UploadNotTrusted": Reason("the target's upload proxy shows a certificate that is not trusted", "give its CA with --target-ca"),
+        "StateNotCarried": Reason(
+            "TPM and EFI state could not be sent to its claim", "see the way to both clusters and the upload server's pod, then run again"
+        ),
         "NoConsumer": Reason("the claim waits for a pod, and a halted VM has none", "run again: it is made anew with immediate binding"),
         "ClaimNotValid": Reason("CDI cannot make a claim of the request", "name a class with --map-storage, or mend its StorageProfile"),
         "QuotaExceeded": Reason("a quota refuses a claim or pod of the import", "raise it, or lower --parallel-disks"),

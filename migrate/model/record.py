@@ -147,6 +147,7 @@ _DISK = {
     "capacityBytes": "capacity_bytes",
     "storageClass": "storage_class",
     "volumeMode": "volume_mode",
+    "archive": "archive",
 }
 """JSON key → field of Disk."""
 _PROOF = {"disk": "disk", "digest": "digest", "coverage": "coverage", "bytes": "bytes", "sourceGeneration": "source_generation", "at": "at"}

@@ -129,6 +129,8 @@ def read_disk(
             return look.say(State.DONE, "DiskCopied", "imported and bound")
         case "Succeeded":
             return look.say(State.WAITING, "DiskBinding", "imported, its claim is being bound")
+        case "UploadReady":
+            return look.say(State.NEEDED, "StateToCarry", "its claim waits for its files")
         case "Failed":
             return look.say(State.FAILED, "ImportFailed", _last_words(look) or "CDI gave it up")
     wanted = dig(dv, "spec", "source", "http", "url")

@@ -28,6 +28,8 @@ _REMEDY = {
     "ImporterNotStarted": "look at the events of the DataVolume and its claim on the target",
     "ScratchSpace": "give CDI a class for its scratch space that makes Filesystem volumes (spec.config.scratchSpaceStorageClass)",
     "DiskPending": "look at the events of the claim and of the hidden claim prime-… on the target: quota, class, provisioner",
+    "UploadNotTrusted": "give the CA of the target's upload proxy with --target-ca FILE; then run again",
+    "StateNotCarried": "see the way from here to both clusters and the pod cdi-upload-… on the target; then run again",
     "ImportFailed": "cure the cause, then run again: the disk is made anew",
 }
 

@@ -22,6 +22,8 @@ _LINKS = timedelta(seconds=30)
 _NEAR = timedelta(minutes=10)
 """How long before its end an export is said to end soon."""
 
+_ARCHIVE = "tar.gz"
+
 _WORDS = {
     "Initializing": "KubeVirt has taken it up",
     "PodPending": "its server pod is being started",
@@ -43,9 +45,9 @@ class Links:
     volumes: Mapping[str, Mapping[str, str]]
     cert: str = ""
 
-    def url(self, pvc: str, fmt: Format) -> str | None:
-        """Return the link of one disk."""
-        return self.volumes.get(pvc, {}).get(fmt.value)
+    def url(self, disk: Disk, fmt: Format) -> str | None:
+        """Return the link of one disk; of a claim with files that of its archive, whatever the format of the disks is."""
+        return self.volumes.get(disk.pvc, {}).get(_ARCHIVE if disk.archive else fmt.value)
 
 
 def links_of(export: Object | None, *, inside: bool = False) -> Links | None:
@@ -141,8 +143,8 @@ def _read_links(export: Object, disks: Sequence[Disk], fmt: Format, now: datetim
     problems = [problem for disk in disks if (problem := _link_problem(disk, links, fmt, name))]
     if problems:
         return blocked("DiskNotOffered", *problems)
-    urls = Counter(links.url(disk.pvc, fmt) for disk in disks)
-    doubles = sorted(disk.pvc for disk in disks if urls[links.url(disk.pvc, fmt)] > 1)
+    urls = Counter(links.url(disk, fmt) for disk in disks)
+    doubles = sorted(disk.pvc for disk in disks if urls[links.url(disk, fmt)] > 1)
     if doubles:
         why = f"export {name} names one URL for several disks: {', '.join(doubles)}"
         now_what = "this is a defect of the source's KubeVirt: report it; nothing was copied"
@@ -160,8 +162,13 @@ def _just_ready(export: Object, now: datetime) -> bool:
 
 
 def _link_problem(disk: Disk, links: Links, fmt: Format, name: str) -> Problem | None:
-    if links.url(disk.pvc, fmt):
+    if links.url(disk, fmt):
         return None
+    if disk.archive and disk.pvc in links.volumes:
+        why = f"it is offered as {', '.join(sorted(links.volumes[disk.pvc])) or 'nothing'}"
+        return Problem(
+            f"the files of {disk.pvc} are not offered as {_ARCHIVE}", where="source", why=why, now="see what else holds that claim"
+        )
     offered = sorted(links.volumes.get(disk.pvc, {}))
     if disk.pvc not in links.volumes:
         known = ", ".join(sorted(links.volumes)) or "none"

@@ -12,6 +12,7 @@ from migrate.model.inventory import Inventory
 from migrate.model.migration import Disk
 from migrate.model.objects import Object, annotations_of, controller_of, dig, leaving, name_of
 from migrate.model.quantity import to_bytes
+from migrate.reading.state import old_name, state_of
 
 _CONTENT = "cdi.kubevirt.io/storage.contentType"
 _DISK_CONTENT = frozenset({"", "kubevirt"})
@@ -38,13 +39,15 @@ def disks_of(
     *,
     vmi: Object | None = None,
     data_volumes: Mapping[str, Object] | None = None,
+    states: Sequence[Object] = (),
     target_vm: str = "",
     same_place: bool = False,
 ) -> Inventory:
-    """List the disks of a VM in volume order.
+    """List the disks of a VM in volume order, and last the claim with its TPM and EFI state.
 
-    `pvcs` and `data_volumes`: by name, as far as they exist. A disk keeps its name on the target, except when the target is the same
-    namespace of the same cluster (`same_place`): then it is renamed after `target_vm`.
+    `pvcs` and `data_volumes`: by name, as far as they exist. `states`: the claims that KubeVirt would take for that state. A disk keeps
+    its name on the target, except when the target is the same namespace of the same cluster (`same_place`): then it is renamed after
+    `target_vm`.
     """
     problems = [*_claimed_twice(vm), *_shape(vm), *_only_in_instance(vm, vmi)]
     claims = claims_of(vm)
@@ -68,7 +71,18 @@ def disks_of(
                 volume_mode=str(dig(pvc, "spec", "volumeMode", default="Filesystem")),
             )
         )
+    state = state_of(vm, vmi, states)
+    problems += [state.problem] if state.problem is not None else []
+    if state.claim is not None:
+        said = _claim_problem(name_of(state.claim), state.claim, None, archive=True)
+        problems += [said] if said is not None else []
+        disks.append(_state_disk(state.claim, old_name(target_vm) if same_place else name_of(state.claim)))
     return Inventory(tuple(disks), tuple(problems), tuple(_left_behind(vm)))
+
+
+def _state_disk(claim: Object, target: str) -> Disk:
+    storage_class = str(dig(claim, "spec", "storageClassName", default=""))
+    return Disk("", name_of(claim), target, capacity_bytes(claim), storage_class, archive=True)
 
 
 def capacity_bytes(pvc: Object | None) -> int:
@@ -107,7 +121,7 @@ def _claimed_twice(vm: Object) -> Iterator[Problem]:
             )
 
 
-def _claim_problem(claim: str, pvc: Object | None, data_volume: Object | None) -> Problem | None:
+def _claim_problem(claim: str, pvc: Object | None, data_volume: Object | None, *, archive: bool = False) -> Problem | None:
     if pvc is None:
         return Problem(f"PVC {claim} is missing", why="the VM names it as a disk", now="remove the volume from the VM, or restore the PVC")
     if leaving(pvc):
@@ -118,7 +132,7 @@ def _claim_problem(claim: str, pvc: Object | None, data_volume: Object | None) -
     filled = dig(data_volume, "status", "phase", default="Succeeded")
     if filled not in {"Succeeded", "WaitForFirstConsumer", "PendingPopulation"}:
         return Problem(f"DataVolume {claim} is {filled}", why="the disk is still being filled", now="wait until it is Succeeded")
-    if not _is_disk(pvc, data_volume):
+    if not archive and not _is_disk(pvc, data_volume):
         said = annotations_of(pvc).get(_CONTENT, "")
         return Problem(
             f"PVC {claim} would be exported as an archive, not as a disk",
@@ -156,15 +170,6 @@ def _shape(vm: Object) -> Iterator[Problem]:
                 why="an export of the VM does not carry the base of an ephemeral volume",
                 now=f"name {base} as an ordinary disk, or drop the volume from the VM",
             )
-    devices, firmware = _domain(vm, "devices"), _domain(vm, "firmware")
-    kept = [("TPM", ("tpm", "persistent"), devices), ("EFI variables", ("bootloader", "efi", "persistent"), firmware)]
-    for word, path, where in kept:
-        if dig(where, *path) is True:
-            yield Problem(
-                f"the VM keeps {word} in a PVC of its own (persistent: true), which this version does not carry",
-                why="without it BitLocker asks for its recovery key and secure boot forgets its keys",
-                now=f"move the VM with another tool, or set {'.'.join(path)} to false if the guest can do without",
-            )
 
 
 def _only_in_instance(vm: Object, vmi: Object | None) -> Iterator[Problem]:
@@ -187,7 +192,3 @@ def _left_behind(vm: Object) -> Iterator[str]:
             yield f"volume {name}: a memory dump is not moved"
         elif "emptyDisk" in volume:
             yield f"volume {name}: an empty disk starts empty again"
-
-
-def _domain(vm: Object, part: str) -> Mapping[str, Any]:
-    return dig(vm, "spec", "template", "spec", "domain", part, default={})  # type: ignore[no-any-return]

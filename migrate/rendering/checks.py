@@ -13,6 +13,7 @@ from migrate.model.migration import Migration
 from migrate.rendering.checks_clusters import check_clusters
 from migrate.rendering.checks_machine import check_machine
 from migrate.rendering.checks_quota import check_quota
+from migrate.rendering.checks_state import check_state
 from migrate.rendering.checks_storage import check_storage
 from migrate.rendering.checks_target import check_target
 from migrate.rendering.checks_users import check_users
@@ -22,7 +23,7 @@ from migrate.rendering.findings import Finding, Severity
 def findings(facts: Facts, migration: Migration) -> list[Finding]:
     """Return everything found, blocked ones first, each group in a stable order."""
     found: list[Finding] = []
-    for check in (check_machine, check_users, check_clusters, check_target, check_storage, check_quota):
+    for check in (check_machine, check_users, check_clusters, check_target, check_state, check_storage, check_quota):
         found.extend(check(facts, migration))
     return sorted(found, key=lambda finding: finding.severity is not Severity.BLOCKED)
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from migrate.model import labels
+from migrate.model.inventory import STATE
 from migrate.model.migration import Disk, Migration
 from migrate.model.record import Record
 from migrate.model.was import Was
@@ -101,6 +102,32 @@ def datavolume(
         volume_mode=placement.volume_mode,
         access_modes=list(placement.access_modes),
     )
+
+
+def state(m: Migration, disk: Disk, *, placement: Placement, generation: int, stamp: Mapping[str, str] = MappingProxyType({})) -> Frame:
+    """Return the frame of target/state.yaml.j2: a claim for TPM and EFI state, which waits for its files. Else as `datavolume`.
+
+    The label says whose state it is; CDI gives it on to the claim.
+    """
+    noted = {labels.DISK: disk.pvc, labels.SOURCE_GENERATION: str(generation), ADOPTION: "false"} | dict(stamp)
+    frame = _frame(
+        m,
+        "disk",
+        name=disk.target,
+        namespace=m.target.namespace,
+        pins={
+            ("spec", "source"): {"upload": {}},
+            ("spec", "contentType"): "archive",
+            ("metadata", "labels", STATE): m.target.name,
+            **{("metadata", "annotations", key): value for key, value in noted.items()},
+        },
+        annotations={"cdi.kubevirt.io/storage.bind.immediate.requested": ""} | noted,
+        size=str(disk.capacity_bytes),
+        storage_class=placement.storage_class,
+        access_modes=list(placement.access_modes),
+    )
+    frame["labels"] = frame["labels"] | {STATE: m.target.name}
+    return frame
 
 
 def vm(m: Migration, source_vm: Mapping[str, Any], *, was: Was, stamp: Mapping[str, str] = MappingProxyType({})) -> Frame:

@@ -69,6 +69,12 @@ def place(
             now=f"map {disk.storage_class or ANY} to one of them with --map-storage",
         )
     sets = dig(profiles.get(chosen), "status", "claimPropertySets", default=())
+    if disk.archive:
+        if sets and all(entry.get("volumeMode", "Filesystem") != "Filesystem" for entry in sets):
+            why = f"the StorageProfile of {chosen} knows Block only, and TPM and EFI state are files"
+            return Problem(f"the storage class {chosen} cannot hold {disk.pvc}", why=why, now=f"map {disk.storage_class or ANY} to another")
+        modes = () if sets else tuple(dig(source_pvc, "spec", "accessModes", default=("ReadWriteOnce",)))
+        return Placement(chosen, "Filesystem", modes, why)
     if sets:
         return Placement(chosen, why=why, effective_mode=str(sets[0].get("volumeMode", "Filesystem")))
     modes = tuple(dig(source_pvc, "spec", "accessModes", default=("ReadWriteOnce",)))

@@ -29,6 +29,7 @@ KINDS = {
     "target/ca.yaml.j2": "ConfigMap",
     "target/header.yaml.j2": "Secret",
     "target/datavolume.yaml.j2": "DataVolume",
+    "target/state.yaml.j2": "DataVolume",
     "target/vm.yaml.j2": "VirtualMachine",
     "target/record.yaml.j2": "ConfigMap",
     "target/claim.yaml.j2": "Lease",

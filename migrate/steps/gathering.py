@@ -5,7 +5,7 @@ What we are not allowed to see is left out or named as denied; nothing is tried 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import (
@@ -26,7 +26,7 @@ from migrate.kube.kinds import (
 )
 from migrate.model import labels
 from migrate.model.facts import Facts, Side
-from migrate.model.inventory import ExportHost, Inventory, Reference, Trust
+from migrate.model.inventory import STATE, ExportHost, Inventory, Reference, Trust
 from migrate.model.objects import Object, dig, labels_of, name_of, uid_of
 from migrate.model.was import Was
 from migrate.reading.exporthost import judge
@@ -34,8 +34,9 @@ from migrate.reading.inventory import disks_of
 from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_of
 from migrate.reading.managers import managed_by
 from migrate.reading.references import references_of
+from migrate.reading.state import old_name
 from migrate.reading.users import pods_on, vms_on
-from migrate.steps import forwarding, permissions, rehearsal
+from migrate.steps import forwarding, looks, permissions, rehearsal
 from migrate.steps.base import Crossing
 from migrate.steps.doors import Door, find_door
 from migrate.steps.prepare_target import look_at_namespace
@@ -72,6 +73,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         refused=tuple(_refused(x, vm, was, target, claims)),
         macs_in_use=_macs(x) if there and "VirtualMachine" in target.served else {},
         users=tuple(_users(x)),
+        states_there=tuple(_states_there(x)) if there else (),
     )
     return facts, source_door, target_door
 
@@ -138,7 +140,15 @@ def _inventory(x: Crossing, vm: Object | None, vmi: Object | None, claims: Mappi
     served = x.source.serves(DATAVOLUME) is not None
     volumes = {disk.pvc: found for disk in m.disks if served and (found := x.source.get(DATAVOLUME, disk.pvc)) is not None}
     same_place = m.source_cluster_uid == m.target_cluster_uid and m.source.namespace == m.target.namespace
-    return disks_of(vm, claims, vmi=vmi, data_volumes=volumes, target_vm=m.target.name, same_place=same_place)
+    return disks_of(
+        vm,
+        claims,
+        vmi=vmi,
+        data_volumes=volumes,
+        states=looks.states(x.source, vm, vmi),
+        target_vm=m.target.name,
+        same_place=same_place,
+    )
 
 
 def _is_missing(x: Crossing, reference: Reference) -> bool:
@@ -178,6 +188,14 @@ def _users(x: Crossing) -> list[str]:
     own |= {name_of(pod) for pod in pods if labels_of(pod).get("kubevirt.io.virt-export-service") == m.names.export}
     vms = [vm for vm in _list(x.source, VM) if uid_of(vm) != m.source_uid]
     return [*vms_on(disks, vms), *pods_on(disks, [pod for pod in pods if name_of(pod) not in own])]
+
+
+def _states_there(x: Crossing) -> Iterator[str]:
+    """Name the claims of the target that KubeVirt might take for the target VM's state in place of ours."""
+    if any(disk.archive for disk in x.migration.disks):
+        found = [*x.target.list(PVC, labels={STATE: x.migration.target.name}), x.target.get(PVC, old_name(x.migration.target.name))]
+        ours = looks.made_by_cdi(x, PVC)
+        yield from sorted({name_of(claim) for claim in found if claim is not None and name_of(claim) not in ours})
 
 
 def _macs(x: Crossing) -> dict[str, str]:

@@ -20,7 +20,7 @@ from migrate.reading.importing import read_import, to_create
 from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
-from migrate.steps import claims, exporting, import_tools, looks, patches, stamps
+from migrate.steps import carrying, claims, exporting, import_tools, looks, patches, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.exporting import Export
 from migrate.steps.work import Works
@@ -77,11 +77,14 @@ class ImportDisks:
             return None
         import_tools.ship(x, export)
         disks = _disks(x, export)
-        for disk in disks:
-            if disk.reason == EVICTED:
-                _delete_importer(x, disk.name)
-            elif disk.reason in RECREATE:
-                _throw_away(x, disk.name)
+        for seen in disks:
+            if seen.reason == EVICTED:
+                _delete_importer(x, seen.name)
+            elif seen.reason in RECREATE:
+                _throw_away(x, seen.name)
+        for disk, seen in zip(x.migration.disks, disks, strict=True):
+            if seen.reason == carrying.READY and seen.state is State.NEEDED:
+                carrying.carry(x, export, disk)
         wanted = to_create(disks, parallel=x.migration.options.parallel_disks)
         return _create(x, export, [disk for disk in x.migration.disks if disk.target in wanted]) if wanted else None
 
@@ -92,6 +95,8 @@ class ImportDisks:
         used = _in_use(x)
         if used is not None:
             return used
+        for disk in x.migration.disks:
+            x.works.drop(carrying.key_of(x, disk))
         names = x.migration.names
         gone = looks.remove_all(
             x,
@@ -147,10 +152,11 @@ def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
                 generation=generation,
                 now=x.clock.now(),
                 total_bytes=_requested(volume) or disk.capacity_bytes,
-                url=export.links.url(disk.pvc, export.format) if export.links is not None else None,
+                url=None if disk.archive else export.links.url(disk, export.format) if export.links is not None else None,
                 kills=_kills(x, disk.target, volume),
             )
         )
+    read = [carrying.judged(x, disk, seen) for disk, seen in zip(x.migration.disks, read, strict=True)]
     stuck = frozenset(uid for uid, seen in zip(uids, read, strict=True) if uid and anew(seen) is not seen)
     given_up = _memories.setdefault(x.works, _Memory(stuck)).given_up
     read = [anew(seen) if uid in given_up else seen for uid, seen in zip(uids, read, strict=True)]
@@ -263,7 +269,7 @@ def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
     client = x.connect(export.ca_pem, export.token)
     try:
         for disk in wanted:
-            url, raw = links.url(disk.pvc, export.format), links.url(disk.pvc, Format.RAW)
+            url, raw = links.url(disk, export.format), links.url(disk, Format.RAW)
             if url is None or raw is None:
                 continue
             placed = place(
@@ -271,6 +277,11 @@ def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
             )
             if isinstance(placed, Problem):
                 raise Blocked.of([placed])
+            if disk.archive:
+                claims.renew(x)
+                frame = frames.state(x.migration, disk, placement=placed, generation=generation, stamp=stamps.written(x))
+                x.target.create(*x.render("target/state.yaml.j2", **frame), ours_ok=True)
+                continue
             size = client.size(raw)
             frame = frames.datavolume(
                 x.migration, disk, url=url, size_bytes=size, placement=placed, generation=generation, stamp=stamps.written(x)

@@ -9,12 +9,14 @@ from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import DATAVOLUME, POD, PVC, VM, VMI, Kind
 from migrate.model import labels
 from migrate.model.errors import Problem
+from migrate.model.inventory import STATE
 from migrate.model.migration import Disk
 from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, State, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_by, halted_generation, instance_alive, launcher_pods, set_by, strategy_of
+from migrate.reading.state import claims_for, may_keep, old_name
 from migrate.reading.users import pods_on
 from migrate.steps import patches, stamps
 from migrate.steps.base import Crossing
@@ -123,8 +125,8 @@ def other_disks(x: Crossing, vm: Object | None) -> Observation | None:
 
 
 def differing(disks: Sequence[Disk], claims: Iterable[str]) -> str:
-    """Say which claims came and went since these disks were chosen, "" if none did."""
-    old, new = {disk.pvc for disk in disks}, set(claims)
+    """Say which claims came and went since these disks were chosen, "" if none did. That of TPM and EFI state is not named by the VM."""
+    old, new = {disk.pvc for disk in disks if not disk.archive}, set(claims)
     return "; ".join(f"{', '.join(sorted(names))} {word}" for word, names in (("came", new - old), ("went", old - new)) if names)
 
 
@@ -155,6 +157,16 @@ def moved_to(x: Crossing) -> str:
 def copies(x: Crossing) -> tuple[str, ...]:
     """Name the target disks that exist so far."""
     return tuple(name_of(found) for found in disks_there(x))
+
+
+def states(cluster: Cluster, vm: Object, vmi: Object | None) -> tuple[Object, ...]:
+    """Find the claims that KubeVirt would take for the TPM and EFI state of a VM: by label, else by the name of old."""
+    if not may_keep(vm, vmi):
+        return ()
+    name = name_of(vm)
+    found = claims_for(name, cluster.list(PVC, labels={STATE: name}))
+    old = cluster.get(PVC, old_name(name)) if not found else None
+    return found if old is None else claims_for(name, [old])
 
 
 def disks_there(x: Crossing) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from migrate.kube.kinds import (
     SECRET,
     STORAGECLASS,
     STORAGEPROFILE,
+    UPLOADTOKENREQUEST,
     VM,
     VMI,
     Kind,
@@ -51,7 +52,7 @@ def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Nee
     yield Need(POD, ("list", "watch"))
     yield Need(LEASE, ("get", "create", "update", "delete"))
     if m.disks:
-        yield Need(PVC, ("get",))
+        yield Need(PVC, ("get", "list") if any(disk.archive for disk in m.disks) else ("get",))
         yield Need(DATAVOLUME, ("get",))
         yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
         yield Need(SECRET, ("get", "create", "delete"))
@@ -72,6 +73,8 @@ def of_target(m: Migration, *, namespace_there: bool = True) -> Iterator[Need]:
         yield Need(SECRET, ("get", "create", "patch", "delete"))
         yield Need(STORAGECLASS, ("list",))
         yield Need(STORAGEPROFILE, ("list",))
+    if any(disk.archive for disk in m.disks):
+        yield Need(UPLOADTOKENREQUEST, ("create",))
     if m.disks and m.options.verify is not Verify.OFF:
         yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
     if m.options.create_namespace and not namespace_there:

@@ -74,7 +74,7 @@ def _closed(x: Crossing, record: Object) -> Observation | None:
 def _outdated(x: Crossing, record: Object) -> Observation | None:
     """Say that the record names other disks than are to be moved: it is written anew as long as nothing was done for those."""
     disks = _read(record).migration.disks
-    said = looks.differing(disks, (disk.pvc for disk in x.migration.disks))
+    said = looks.differing(disks, (disk.pvc for disk in x.migration.disks if not disk.archive))
     if not said:
         return None
     m = x.migration

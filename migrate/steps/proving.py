@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked, Problem
+from migrate.model.inventory import STATE
 from migrate.model.migration import Disk, Format, Verify
-from migrate.model.objects import Object, annotations_of, moment, name_of
+from migrate.model.objects import Object, annotations_of, labels_of, moment, name_of
 from migrate.model.observation import DiskProgress, State
 from migrate.reading.machine import instance_alive, set_by
 from migrate.reading.proof import Proof, claim_there, proof_of
@@ -19,6 +20,7 @@ from migrate.steps import exporting, looks, patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.exporting import Export
 from migrate.steps.work import Key, Work
+from migrate.transfer.archive import compare_files, contents
 from migrate.transfer.proof import Outcome, Side, compare, plan
 
 STREAMS = 4
@@ -83,13 +85,18 @@ def comparison(x: Crossing, disk: Disk, source: Export, target: Export, *, claim
 
     `claim`: uid of the target's claim now. The server pod of the ready export holds it until the work is through.
     """
-    ours, theirs = _raw_link(source, disk.pvc), _raw_link(target, disk.target)
+    ours, theirs = _link(source, disk), _link(target, replace(disk, pvc=disk.target))
     verify = x.migration.options.verify
     streams = max(1, STREAMS // min(len(x.migration.disks), at_once(x)))
 
     def run(work: Work) -> Compared:
         left, right = exporting.client_of(x, source), exporting.client_of(x, target)
         try:
+            if disk.archive:
+                files = [
+                    contents(client, url, cancelled=work.cancelled, moved=work.moved) for client, url in ((left, ours), (right, theirs))
+                ]
+                return Compared(compare_files(*files), claim)
             one = Side(left, ours, left.size(ours, work.cancelled))
             two = Side(right, theirs, right.size(theirs, work.cancelled))
             reading = plan(one.bytes, two.bytes, verify=verify, seed=f"{x.migration.id}/{disk.pvc}")
@@ -128,7 +135,17 @@ def write(x: Crossing, disk: Disk, volume: Object, compared: Compared) -> None:
             standing is not None and standing.coverage != proof.coverage and holds(standing, outcome.coverage, generation, compared.claim)
         )
         note = {labels.COMPARED if deeper else labels.PROOF: proof.to_json(), labels.DIFFERS: None}
-    x.target.patch(DATAVOLUME, disk.target, stamps.claimed(x, volume, patches.annotate(volume, note)))
+    change = [*patches.annotate(volume, note), *_off_duty(volume)]
+    x.target.patch(DATAVOLUME, disk.target, stamps.claimed(x, volume, change))
+
+
+def _off_duty(volume: Object) -> patches.Operations:
+    """Take the label of TPM and EFI state off a DataVolume; its claim keeps it.
+
+    After a live migration KubeVirt may put another claim in place of that one and delete it. CDI then makes it anew, empty, with the labels
+    of the DataVolume, and KubeVirt must not take it for the state.
+    """
+    return [{"op": "remove", "path": f"/metadata/labels/{STATE}"}] if STATE in labels_of(volume) else []
 
 
 def differs(disk: Disk, found: Copies) -> Problem | None:
@@ -174,13 +191,14 @@ def _older(proof: Proof | None, since: datetime | None) -> bool:
     return since is not None and (at is None or at < since)
 
 
-def _raw_link(export: Export, claim: str) -> str:
-    url = export.links.url(claim, Format.RAW) if export.links is not None else None
+def _link(export: Export, disk: Disk) -> str:
+    url = export.links.url(disk, Format.RAW) if export.links is not None else None
     if url is None:
+        word = "as an archive" if disk.archive else "raw"
         raise Blocked(
-            f"disk {claim} is not offered raw, so it cannot be compared",
+            f"disk {disk.pvc} is not offered {word}, so it cannot be compared",
             where=f"export {export.name}",
-            why="its export names no link of format raw",
+            why=f"its export names no link of format {word.removeprefix('as an ')}",
             now="choose --verify off, or see why KubeVirt takes it for something else than a disk",
         )
     return url

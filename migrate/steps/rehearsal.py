@@ -44,6 +44,10 @@ def rehearse_contents(
         placed = place(disk, x.migration.options.storage_map, classes=classes, profiles=profiles, source_pvc=claims.get(disk.pvc))
         if isinstance(placed, Problem) or x.target.get(DATAVOLUME, disk.target) is not None:
             continue
+        if disk.archive:
+            frame = frames.state(x.migration, disk, placement=placed, generation=generation_of(vm))
+            refusals += _try(f"DataVolume {disk.target}", "target/state.yaml.j2", frame, x)
+            continue
         url = f"https://{host or 'export.invalid'}/volumes/{disk.pvc}/disk.img"
         frame = frames.datavolume(
             x.migration, disk, url=url, size_bytes=disk.capacity_bytes, placement=placed, generation=generation_of(vm)

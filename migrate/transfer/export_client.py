@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from migrate import __version__
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TOKEN_HEADER = "x-kubevirt-export-token"  # noqa: S105 - the name of a header
 USER_AGENT = f"{OWNER}/{__version__}"
+T = TypeVar("T")
 CONNECT_S = 10.0
 READ_S = 60.0
 """The proxy gives an export server 30 s for its headers; silence of a minute is a dead stream."""
@@ -118,6 +119,18 @@ class ExportClient:
         if held:
             yield bytes(held)
 
+    def whole(self, url: str, read: Callable[[Iterator[bytes]], T], cancelled: threading.Event = NEVER) -> T:
+        """Let `read` take a whole body, piece by piece, and return what it makes of it. What breaks off is read anew from its start.
+
+        `read` raises Interrupted for a body that is no good. Raises Refused for any answer but 200, NotTrusted, Unreachable.
+        """
+        patience = Patience(self._clock, cancelled)
+        while True:
+            try:
+                return read(self._body(url))
+            except Interrupted as trouble:
+                patience.pause(trouble, what="the files of a claim could not be read", where=url)
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
@@ -134,7 +147,25 @@ class ExportClient:
             raise Interrupted(f"status {answer.status}")
         return answer
 
-    def _request(self, method: str, url: str, headers: dict[str, str], read_s: float) -> urllib3.BaseHTTPResponse:
+    def _body(self, url: str) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError
+
+        answer: Any = self._request("GET", url, self._headers, READ_S)
+        try:
+            if answer.status in AGAIN:
+                raise Interrupted(f"status {answer.status}")
+            if answer.status != 200:
+                raise _refused("the files of a claim could not be read", url, answer.status)
+            while chunk := answer.read(READ_BYTES):
+                yield chunk
+        except (HTTPError, OSError) as error:
+            raise Interrupted(self._words(error)) from None
+        finally:
+            answer.close()
+
+    def _request(
+        self, method: str, url: str, headers: dict[str, str], read_s: float, body: IO[bytes] | None = None
+    ) -> urllib3.BaseHTTPResponse:
         import urllib3
         from urllib3.exceptions import HTTPError
 
@@ -143,6 +174,7 @@ class ExportClient:
                 method,
                 _https(url),
                 headers={**headers, "accept-encoding": "identity"},
+                body=body,
                 preload_content=False,
                 redirect=False,
                 retries=False,

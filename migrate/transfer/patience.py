@@ -16,6 +16,7 @@ AGAIN = frozenset({429, 500, 502, 503, 504})
 MOST_TRIES = 6
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
+LOOK = "see that the export is Ready and its host answers; then run the same again"
 
 
 class Interrupted(Exception):
@@ -34,14 +35,12 @@ class Patience:
         """Note that something arrived."""
         self.tries = 0
 
-    def pause(self, trouble: Interrupted, *, what: str, where: str) -> None:
+    def pause(self, trouble: Interrupted, *, what: str, where: str, now: str = LOOK) -> None:
         """Wait before the next try: 1 s doubling to 15 s.
 
         Raise Unreachable with the cause's words once six tries in a row brought nothing, or nobody waits for it any more.
         """
         self.tries += 1
         if self.tries >= MOST_TRIES or self.cancelled.is_set():
-            raise Unreachable(
-                what, where=where, why=str(trouble), now="see that the export is Ready and its host answers; then run the same again"
-            )
+            raise Unreachable(what, where=where, why=str(trouble), now=now)
         self.clock.wait(self.cancelled, min(FIRST_PAUSE_S * 2 ** (self.tries - 1), LONGEST_PAUSE_S))

@@ -13,6 +13,7 @@ from migrate.model.record import Record, differences
 from migrate.model.refs import VMRef
 from migrate.reading.inventory import claims_of, disks_of
 from migrate.reading.machine import halted_by
+from migrate.steps import looks
 from migrate.workflow import records
 
 
@@ -69,11 +70,13 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
     pvcs = {name: found for name in claims if (found := source.get(PVC, name)) is not None}
     cdi = source.serves(DATAVOLUME) is not None
     volumes = {name: found for name in claims if cdi and (found := source.get(DATAVOLUME, name)) is not None}
+    vmi = source.get(VMI, question.source.name)
     inventory = disks_of(
         vm,
         pvcs,
-        vmi=source.get(VMI, question.source.name),
+        vmi=vmi,
         data_volumes=volumes,
+        states=looks.states(source, vm, vmi),
         target_vm=question.target.name,
         same_place=source_uid == target_uid and question.source.namespace == question.target.namespace,
     )

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from migrate.cli.app import app
 from migrate.kube.kinds import DATAVOLUME, INGRESS, LEASE, PVC, ROUTE, VM
+from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
 from migrate.model import labels
 from migrate.model.migration import Names, Start, Verify
@@ -25,7 +26,7 @@ from migrate.workflow.ask import Question
 from migrate.workflow.cleanup import Rules, leftovers
 from tests.accounts import Accounts, accounts_of
 from tests.flows.flow import Flow, interrupt
-from tests.machines import disk, machine
+from tests.machines import disk, keeping, machine
 
 NAMESPACE = "rights"
 _numbers = count(1)
@@ -114,6 +115,18 @@ def a_running_vm_is_moved(stage: Stage) -> None:
     command = ["status", "--target", f"west:{NAMESPACE}", "--kubeconfig", str(flow.kubeconfig()), "-o", "json"]
     said = CliRunner().invoke(app, command)
     assert ending.report.migration in [row["id"] for row in json.loads(said.stdout)["migrations"]]
+
+
+def a_vm_with_a_tpm_is_moved(stage: Stage) -> None:
+    """Its state is found by its label and sent through the upload proxy, and its guest finds it there."""
+    flow = stage.plant(strategy="Always", alter=lambda spec: keeping({"spec": spec}))
+    flow.until(flow.runs)
+    ending = flow.move(verify=Verify.SIZE)
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
+    assert flow.runs("west")
+    assert [proof.coverage for proof in ending.report.disks] == ["size", "full"]
+    with flow.file("west", f"{flow.name}-root").open("rb") as file:
+        assert not read_guest_log(file.read(WINDOW_END)).locked
 
 
 def a_vm_that_is_started_by_request_is_moved(stage: Stage) -> None:
@@ -224,6 +237,7 @@ def a_finished_move_is_proven_and_retired(stage: Stage) -> None:
 
 DEEDS = (
     a_running_vm_is_moved,
+    a_vm_with_a_tpm_is_moved,
     a_vm_that_is_started_by_request_is_moved,
     a_move_is_taken_back,
     an_evicted_importer_is_replaced,

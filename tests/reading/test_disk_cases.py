@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -81,9 +82,11 @@ def test_links_are_joined_by_claim_name() -> None:
     volumes = [{"name": name, "formats": [{"format": "raw", "url": f"https://h/{name}?x=%20"}]} for name in reversed(names)]
     links = links_of({"status": {"links": {"external": {"cert": "PEM", "volumes": volumes}}}})
     assert links is not None
-    assert [links.url(name, Format.RAW) for name in names] == [f"https://h/{name}?x=%20" for name in names]
-    assert links.url("data", Format.RAW) is None
-    assert links.url("disk", Format.GZIP) is None
+    disks = {name: Disk(name, name, name, 1) for name in (*names, "data")}
+    assert [links.url(disks[name], Format.RAW) for name in names] == [f"https://h/{name}?x=%20" for name in names]
+    assert links.url(disks["data"], Format.RAW) is None
+    assert links.url(disks["disk"], Format.GZIP) is None
+    assert links.url(replace(disks["disk"], archive=True), Format.RAW) is None
     assert links.cert == "PEM"
 
 

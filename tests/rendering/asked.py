@@ -22,6 +22,14 @@ def migration(*disks: Disk, name: str = "db", namespace: str = "shop", options: 
     )
 
 
-def disk(pvc: str, target: str = "", *, capacity_bytes: int = 2**30, storage_class: str = "fast", volume_mode: str = "Filesystem") -> Disk:
+def disk(
+    pvc: str,
+    target: str = "",
+    *,
+    capacity_bytes: int = 2**30,
+    storage_class: str = "fast",
+    volume_mode: str = "Filesystem",
+    archive: bool = False,
+) -> Disk:
     """Return a disk of a volume named like its claim."""
-    return Disk(pvc, pvc, target or pvc, capacity_bytes, storage_class, volume_mode)
+    return Disk(pvc, pvc, target or pvc, capacity_bytes, storage_class, volume_mode, archive)

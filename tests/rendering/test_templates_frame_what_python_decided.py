@@ -36,6 +36,9 @@ FRAMES: dict[str, dict[str, Any]] = {
     "target/datavolume.yaml.j2": frames.datavolume(
         M, DB, url="https://h/v/db?a=b", size_bytes=2**30, placement=Placement("ceph"), generation=7
     ),
+    "target/state.yaml.j2": frames.state(
+        M, disk("persistent-state-for-db-x1", archive=True), placement=Placement("nfs", "Filesystem"), generation=7
+    ),
     "target/vm.yaml.j2": frames.vm(M, VM, was=Was(running=True)),
     "target/record.yaml.j2": frames.record(M, RECORD),
     "target/claim.yaml.j2": frames.claim(M, name="claim", namespace="shop", holder="me", seconds=60, acquired=NOON, renewed=NOON),
@@ -63,6 +66,17 @@ def test_every_template_has_a_frame_and_a_kind() -> None:
     folder = find_data("templates")
     there = {str(path.relative_to(folder)) for path in folder.rglob("*.j2") if path.parent.name != "rbac"}
     assert there == set(KINDS) == set(FRAMES)
+
+
+def test_state_waits_for_its_files_under_the_label_of_its_vm() -> None:
+    """The claim for TPM and EFI state is an upload target of files, on a file system, labelled with the VM's name there."""
+    (made,) = ours().render("target/state.yaml.j2", **FRAMES["target/state.yaml.j2"])
+    assert made["metadata"]["labels"]["persistent-state-for"] == "db-new"
+    assert (made["spec"]["source"], made["spec"]["contentType"], made["spec"]["storage"]["volumeMode"]) == (
+        {"upload": {}},
+        "archive",
+        "Filesystem",
+    )
 
 
 def test_the_export_names_its_vm_token_and_life() -> None:

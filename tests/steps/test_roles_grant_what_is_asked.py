@@ -39,7 +39,7 @@ def wanted(need: Need) -> set[Right]:
     return {(place, need.kind.group, resource, verb) for verb in need.verbs}
 
 
-MOVE = migration(disk("a"))
+MOVE = migration(disk("a"), disk("persistent-state-for-db-x1", archive=True))
 SOURCE = [*of_source(MOVE, subresources=("stop",)), of_host("kubevirt")]
 TARGET = [*of_target(MOVE), of_host("kubevirt"), FORWARD]
 NEEDS: dict[tuple[Side, Purpose], list[Need]] = {

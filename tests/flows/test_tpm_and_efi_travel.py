@@ -1,0 +1,145 @@
+"""A VM with a persistent TPM and persistent EFI variables keeps both in a move, or is not moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from migrate.kube.kinds import DATAVOLUME, PV, PVC, VM
+from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
+from migrate.lab.up import Lab
+from migrate.model.migration import Identity, Start, Verify
+from migrate.model.report import Outcome
+from tests.flows.flow import Flow
+from tests.machines import disk, keeping, machine
+from tests.pair import home
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def flow(lab: Lab) -> Iterator[Flow]:
+    """A running VM with a disk, a TPM and EFI variables."""
+    name = f"tpm{next(_numbers)}"
+    namespace = home(lab)
+    lab.plant([disk(f"{name}-root", namespace=namespace), keeping(machine(name, [f"{name}-root"], namespace=namespace, strategy="Always"))])
+    found = Flow(lab, name)
+    found.until(found.runs, what="the source runs")
+    yield found
+    for cluster in lab.clusters.values():
+        cluster.trouble.clear()
+    found.remove()
+    found.close()
+
+
+def states(flow: Flow, side: str) -> list[dict[str, Any]]:
+    cluster = flow.east if side == "east" else flow.west
+    return cluster.list(PVC, labels={"persistent-state-for": flow.name})
+
+
+def files(flow: Flow, side: str) -> dict[str, bytes]:
+    """Return what lies on the one claim of the VM's state, from the storage itself."""
+    (claim,) = states(flow, side)
+    volume = (flow.east if side == "east" else flow.west).get(PV, claim["spec"]["volumeName"])
+    assert volume is not None
+    root = flow.lab.clusters[side].volumes.path(volume)
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else b"" for path in root.rglob("*")}
+
+
+def guest(flow: Flow, side: str) -> Any:
+    with flow.file(side, f"{flow.name}-root").open("rb") as file:
+        return read_guest_log(file.read(WINDOW_END))
+
+
+def test_files_and_label_arrive(flow: Flow) -> None:
+    """Paths and contents on the target's claim are those of the source, it is the one that KubeVirt looks for, and the guest finds them."""
+    ending = flow.move(start=Start.NEVER)
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
+    assert files(flow, "west") == files(flow, "east")
+    assert len([path for path in files(flow, "west") if path.endswith(("permall", "_VARS.fd"))]) == 2
+    (claim,) = states(flow, "west")
+    proof = next(one for one in ending.report.disks if one.target == claim["metadata"]["name"])
+    assert (proof.coverage, proof.digest[:7]) == ("full", "sha256:")
+    volume = flow.west.get(DATAVOLUME, claim["metadata"]["name"])
+    assert volume is not None
+    assert "persistent-state-for" not in volume["metadata"]["labels"]
+    flow.set_strategy("Always", "west")
+    flow.until(lambda: flow.runs("west"), what="the target runs")
+    assert (guest(flow, "west").locked, guest(flow, "west").boots) == (False, 2)
+    assert len(states(flow, "west")) == 1
+
+
+def test_an_undo_removes_it(flow: Flow) -> None:
+    """What was sent is removed with the disks, and the source runs again with its own."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    flow.when("verify-disks", "Comparing", stop)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert states(flow, "west")
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert states(flow, "west") == []
+    assert not [one for one in flow.ours() if flow.name in one]
+    flow.until(flow.runs, what="the source runs again")
+    assert not guest(flow, "east").locked
+
+
+def test_a_changed_file_is_found(flow: Flow) -> None:
+    """A state that differs in one byte, or by a file, is never called copied, and the target is not started."""
+
+    def spoil() -> None:
+        (claim,) = states(flow, "west")
+        volume = flow.west.get(PV, claim["spec"]["volumeName"])
+        assert volume is not None
+        root = flow.lab.west.volumes.path(volume)
+        path = next(root.rglob("*.permall"))
+        path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+        (root / "nvram" / "stray").write_text("x")
+
+    flow.when("create-target", "", spoil)
+    ending = flow.move()
+    assert ending.report.outcome is not Outcome.MOVED
+    said = str(ending.report.problems)
+    assert "permall differs" in said
+    assert "nvram/stray is there and not on the source" in said
+    assert not flow.runs("west")
+
+
+def test_a_new_name_or_identity_is_refused(flow: Flow) -> None:
+    """TPM state is kept by uuid, EFI variables by name: a target without either is refused at the check, with reason and remedy."""
+    said = flow.move(identity=Identity.NEW).report.problems
+    assert [("new identity" in problem.what, "--identity keep" in problem.now) for problem in said] == [(True, True)]
+    other = Flow(flow.lab, flow.name, to_name=f"{flow.name}-2")
+    said = other.move().report.problems
+    assert ["keeps its name" in problem.what and "EFI variables lie on persistent-state-for" in problem.why for problem in said] == [True]
+    assert flow.runs()
+    other.close()
+
+
+@pytest.mark.slow
+def test_broken_uploads_are_sent_again(flow: Flow) -> None:
+    """An upload that is cut, or a server that dies, costs a new attempt and no byte."""
+    flow.lab.west.trouble.set("upload", "drop", after=4096, times=1)
+    flow.lab.west.trouble.set("upload", "refuse", status=502, times=1)
+    assert flow.move(start=Start.NEVER, verify=Verify.SIZE).report.outcome is Outcome.MOVED
+    assert files(flow, "west") == files(flow, "east")
+
+
+def test_a_foreign_claim_is_in_the_way(flow: Flow) -> None:
+    """A claim that KubeVirt would take for the state of the target VM in place of ours is named before anything is done."""
+    flow.west.create(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": f"old-{flow.name}", "labels": {"persistent-state-for": flow.name}},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}},
+        }
+    )
+    said = flow.move().report.problems
+    assert [f"old-{flow.name}" in problem.why for problem in said] == [True]
+    assert flow.west.get(VM, flow.name) is None
+    flow.west.delete(PVC, f"old-{flow.name}")
