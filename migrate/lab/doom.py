@@ -32,7 +32,8 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One request, before anything is done about it. `place` is `api` or `export`; `path` carries the query, of an export the range."""
+    """One request, before anything is done about it. `place` is `api`, `export` or `upload`; `path` carries the query, of an export the
+    range."""
 
     cluster: str
     place: str
@@ -47,6 +48,8 @@ class Heard:
     @property
     def sort(self) -> str:
         """Return `read`, `write` or `dry-run`, as the log of requests does."""
+        if self.place == "upload":
+            return "write" if self.method == "POST" else "read"
         if self.place != "api" or self.verb in READS or self.resource in REVIEWS:
             return "read"
         return "dry-run" if "dryRun=All" in self.path else "write"

@@ -17,6 +17,7 @@ from migrate.lab import certs, upload_certs
 from migrate.lab.bytesd import ByteServer, Dropped, Reply, Request, text
 from migrate.lab.cdi_import import annotations_of
 from migrate.lab.controller import Controller, Key, Object, Runtime
+from migrate.lab.doom import Fate, Heard
 from migrate.lab.export_certs import pair_of
 from migrate.lab.httpwire import BadHead, Body, Head, Headers, Inlet
 from migrate.lab.upload_server import ARCHIVE, PATHS
@@ -82,7 +83,33 @@ class UploadProxy(Controller):
         return socket.create_server(("127.0.0.1", 0), backlog=64)
 
     def answer(self, request: Request) -> Reply:
-        """Answer one request."""
+        """Answer one request, unless its client is dead: then it never arrives, or is answered to nobody."""
+        fate = self._fate(request)
+        if fate is Fate.CUT:
+            raise Dropped
+        reply = self._answer(request)
+        if fate is Fate.LOST:
+            raise Dropped
+        return reply
+
+    def _fate(self, request: Request) -> Fate:
+        doom = self.runtime.trouble.doom
+        if doom is None:
+            return Fate.SERVED
+        heard = Heard(
+            cluster=self.runtime.name,
+            place="upload",
+            method=request.method,
+            path=request.path,
+            verb="create",
+            resource="",
+            namespace="",
+            name="",
+            user_agent=request.headers.get("User-Agent", ""),
+        )
+        return doom.fate(heard)
+
+    def _answer(self, request: Request) -> Reply:
         if request.path == "/healthz":
             return text(200, "OK")
         if request.path not in PATHS:

@@ -23,7 +23,7 @@ from migrate.model.clock import Clock
 from tests.flows.flow import Flow
 from tests.flows.gate import bury
 from tests.flows.picture import Picture, differences, picture
-from tests.machines import disk, machine
+from tests.machines import disk, keeping, machine
 
 Deed = Callable[[Flow], object]
 DISKS = ("root", "data", "more")
@@ -32,6 +32,7 @@ SETTLE_S = 15.0
 SHUTDOWN_S = 25
 """How long the guest takes to shut down: so long that each clean run renews its claim, and none comes near another renewal by chance."""
 _spaces = count(1)
+_RANDOM = re.compile(r"\b(persistent-state-for-vm-)[a-z0-9]{5}\b")
 _NAMED = re.compile(r"\bmigrate-(claim-)?[0-9a-f]{12}\b")
 
 
@@ -101,6 +102,8 @@ class Story:
     before: Deed = lambda _: None
     options: dict[str, Any] = field(default_factory=dict)
     playbook: str = "cold-move"
+    keeps: bool = False
+    """The VM has a persistent TPM and persistent EFI variables."""
     inside: bool = False
     """No link leads from outside to the target's exports, so the proof goes through a port-forward."""
 
@@ -175,7 +178,7 @@ def _undisturbed(lab: Lab, story: Story) -> Clean:
 
 def _later(story: Story, flow: Flow) -> tuple[str, ...]:
     """Give the command once more and return what it writes, sorted; that it renews its claim is a matter of time."""
-    lines = (_NAMED.sub(r"migrate-\1ID", line) for line in flow.writes(lambda: story.deed(flow)))
+    lines = (_RANDOM.sub(r"\1RANDOM", _NAMED.sub(r"migrate-\1ID", line)) for line in flow.writes(lambda: story.deed(flow)))
     return tuple(sorted(line for line in lines if "update leases" not in line))
 
 
@@ -270,7 +273,7 @@ class _Counted:
     def request(self, heard: Heard) -> Request:
         words = heard.path.partition("?")[0] if heard.place == "api" else f"{heard.place} {heard.path}"
         words = f"{heard.cluster} {heard.sort} {heard.verb} {words}".replace(self._flow.source.namespace, "NS")
-        words = _NAMED.sub(r"migrate-\1ID", words)
+        words = _RANDOM.sub(r"\1RANDOM", _NAMED.sub(r"migrate-\1ID", words))
         with self._lock:
             number = self._seen[words]
             self._seen[words] += 1
@@ -284,6 +287,7 @@ def _planted(lab: Lab, story: Story) -> Iterator[Flow]:
     space = f"point{next(_spaces)}"
     both = {"lab.kubevirt-migrate.io/cluster": "both"}
     vm = machine("vm", DISKS, strategy="Always", namespace=space)
+    vm = keeping(vm) if story.keeps else vm
     vm["spec"]["template"]["metadata"]["annotations"] = {"lab.kubevirt-migrate.io/shutdown-seconds": str(SHUTDOWN_S)}
     lab.plant(
         [
@@ -294,6 +298,8 @@ def _planted(lab: Lab, story: Story) -> Iterator[Flow]:
     )
     flow = Flow(lab, "vm", namespace=space, **story.options)
     flow.playbook = story.playbook
+    if story.keeps:
+        flow.until(flow.runs, what="the claim of its state is there")
     if story.inside:
         lab.west.trouble.set("links", "refuse", namespace=space)
     try:

@@ -38,7 +38,7 @@ def picture(lab: Lab, namespace: str) -> Picture:
         seen |= {
             f"{_said(path, names)}": _said(value, names) if isinstance(value, str) else value for path, value in _fields(word, _freed(obj))
         }
-    return seen | _bytes(lab, namespace)
+    return seen | {_said(path, names): _said(value, names) if isinstance(value, str) else value for path, value in _bytes(lab, namespace)}
 
 
 def differences(clean: Picture, now: Picture) -> list[str]:
@@ -137,25 +137,26 @@ def _fields(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def _bytes(lab: Lab, namespace: str) -> Picture:
+def _bytes(lab: Lab, namespace: str) -> Iterator[tuple[str, Any]]:
     """Tell of every disk whose bytes it holds, by the first disk of the source with the same, and what guests left on it.
 
     Two runs have no bytes in common: what lies on a disk at first follows from its namespace, and guests write times.
     """
     hashes = {place: found for place, found in lab.disks().items() if place[1] == namespace}
     firsts: dict[str, str] = {}
-    seen: Picture = {}
     for (side, _, claim), found in sorted(hashes.items()):
-        seen[f"{side} bytes of {claim}, all"] = firsts.setdefault(found, f"those of {side} {claim}")
+        yield f"{side} bytes of {claim}, all", firsts.setdefault(found, f"those of {side} {claim}")
         cluster = lab.clusters[side]
         api = cluster.runtime.api
         volume = api.get(PV, (api.get(PVC, claim, namespace) or {})["spec"]["volumeName"])
         assert volume is not None
         path = disk_file(cluster.volumes.path(volume))
-        seen[f"{side} size of {claim}"] = content(path)[0]
+        if not path.exists():
+            yield f"{side} files of {claim}", ", ".join(sorted(str(one.relative_to(path.parent)) for one in path.parent.rglob("*")))
+            continue
+        yield f"{side} size of {claim}", content(path)[0]
         data = path.read_bytes()
         quiet = (data[:WINDOW_START] + data[WINDOW_END:]).rstrip(b"\0").hex()
-        seen[f"{side} bytes of {claim}, beyond the guest's reach"] = firsts.setdefault(quiet, f"those of {side} {claim}")
+        yield f"{side} bytes of {claim}, beyond the guest's reach", firsts.setdefault(quiet, f"those of {side} {claim}")
         log = read_guest_log(data[:WINDOW_END])
-        seen[f"{side} guest of {claim}"] = f"{log.boots} boots, clean: {log.clean}"
-    return seen
+        yield f"{side} guest of {claim}", f"{log.boots} boots, clean: {log.clean}, asks for its recovery key: {log.locked}"

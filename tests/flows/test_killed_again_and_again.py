@@ -32,6 +32,8 @@ def test_every_way_of_moving_and_proving_bytes(lab: Lab, record_property: Tell, 
     for name, options, inside in matrix.modes():
         story = Story(matrix.moved, playbook=playbook, options=options, inside=inside)
         found += matrix.run(lab, f"{playbook}, {name}", story, choose=matrix.other_than(usual), tell=record_property, deaths=DEATHS)
+    story = Story(matrix.moved, playbook=playbook, keeps=True)
+    found += matrix.run(lab, f"{playbook}, TPM and EFI", story, choose=matrix.other_than(usual), tell=record_property, deaths=DEATHS)
     assert found == []
 
 
