@@ -76,11 +76,15 @@ def let_go(x: Crossing) -> str:
 
 
 def still_pulled(x: Crossing) -> list[str]:
-    """Name the disks that CDI is at: DataVolumes of this migration that have neither succeeded nor failed. None once they are stale."""
+    """Name the disks that CDI is at: DataVolumes of this migration that have neither succeeded nor failed. None once they are stale.
+
+    A claim that waits for files from us is not pulled.
+    """
     if looks.unmoved(x) is not None:
         return []
     ended = ("Succeeded", "Failed")
-    return [name_of(found) for found in looks.disks_there(x) if not leaving(found) and dig(found, "status", "phase") not in ended]
+    pulling = [found for found in looks.disks_there(x) if dig(found, "spec", "source", "http")]
+    return [name_of(found) for found in pulling if not leaving(found) and dig(found, "status", "phase") not in ended]
 
 
 def pull(x: Crossing) -> tuple[tuple[Cluster, Kind, str], ...]:

@@ -63,6 +63,8 @@ def _later(m: Migration) -> Iterator[str]:
     yield f"{there.context}: apply Secret {there.namespace}/{n.header} (removed at the end)"
     for disk in m.disks:
         yield f"{there.context}: create DataVolume {there.namespace}/{disk.target}"
+        if disk.archive:
+            yield f"{there.context}: create UploadTokenRequest {there.namespace}/{n.export} (kept nowhere), send the files of {disk.pvc}"
     if m.options.verify is not Verify.OFF:
         yield f"{there.context}: create Secret {there.namespace}/{n.proof_token} (removed before the start)"
         yield f"{there.context}: create VirtualMachineExport {there.namespace}/{n.proof} (removed before the start)"

@@ -118,15 +118,19 @@ def a_running_vm_is_moved(stage: Stage) -> None:
 
 
 def a_vm_with_a_tpm_is_moved(stage: Stage) -> None:
-    """Its state is found by its label and sent through the upload proxy, and its guest finds it there."""
+    """Its state is found by its label and sent through the upload proxy, its guest finds it there, and it is retired with its source."""
     flow = stage.plant(strategy="Always", alter=lambda spec: keeping({"spec": spec}))
     flow.until(flow.runs)
-    ending = flow.move(verify=Verify.SIZE)
+    ending = flow.move()
     assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
     assert flow.runs("west")
-    assert [proof.coverage for proof in ending.report.disks] == ["size", "full"]
+    assert [proof.coverage for proof in ending.report.disks] == ["sample", "full"]
     with flow.file("west", f"{flow.name}-root").open("rb") as file:
         assert not read_guest_log(file.read(WINDOW_END)).locked
+    with afterwards(flow, "retire") as retiring:
+        assert retiring.retire(flow._show).report.outcome is Outcome.RETIRED
+    found = [cluster.list(PVC, labels={"persistent-state-for": flow.name}) for cluster in (flow.east, flow.west)]
+    assert list(map(len, found)) == [0, 1]
 
 
 def a_vm_that_is_started_by_request_is_moved(stage: Stage) -> None:

@@ -120,6 +120,27 @@ def test_a_new_name_or_identity_is_refused(flow: Flow) -> None:
     other.close()
 
 
+def test_nothing_stays_for_files_that_we_send(lab: Lab) -> None:
+    """A run that stops before it sent the files of a VM without disks leaves no export: nobody pulls. The same command sends them."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    namespace = home(lab)
+    lab.plant([keeping(machine("diskless", namespace=namespace, strategy="Always"))])
+    flow = Flow(lab, "diskless", start=Start.NEVER)
+    flow.until(flow.runs, what="the source runs")
+    flow.when("import-disks", "StateToCarry", stop)
+    ending = flow.move()
+    assert ending.report.outcome is Outcome.INTERRUPTED
+    assert not [line for line in ending.report.now if line.startswith("stays")]
+    assert flow.left_behind() == []
+    assert flow.move().report.outcome is Outcome.MOVED
+    assert files(flow, "west") == files(flow, "east")
+    flow.remove()
+    flow.close()
+
+
 @pytest.mark.slow
 def test_broken_uploads_are_sent_again(flow: Flow) -> None:
     """An upload that is cut, or a server that dies, costs a new attempt and no byte."""

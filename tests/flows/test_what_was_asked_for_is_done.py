@@ -9,7 +9,7 @@ import pytest
 from migrate.kube.kinds import DATAVOLUME, NAMESPACE, PVC
 from migrate.model import labels
 from migrate.model.errors import UsageError
-from migrate.model.migration import Format, Start, Verify
+from migrate.model.migration import Format, Identity, Start, Verify
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
 
@@ -30,6 +30,19 @@ def test_another_name_and_a_namespace_that_is_made(begin: Begin) -> None:
     domain = vm["spec"]["template"]["spec"]["domain"]
     assert domain["firmware"]["uuid"] == before["spec"]["domain"]["firmware"]["uuid"]
     assert domain["devices"]["interfaces"][0]["macAddress"] == before["status"]["interfaces"][0]["mac"]
+
+
+def test_a_new_machine(begin: Begin) -> None:
+    """--identity new: uuid, serial and MAC are not those of the source, and the report said so; disks are equal."""
+    flow = begin(disks=("root",), to_name="newborn", identity=Identity.NEW, start=Start.NEVER)
+    report = flow.move().report
+    assert report.outcome is Outcome.MOVED
+    assert flow.unequal() == []
+    domains = [(flow.vm(side) or {})["spec"]["template"]["spec"]["domain"] for side in ("east", "west")]
+    assert domains[1]["firmware"]["uuid"] != domains[0]["firmware"]["uuid"]
+    assert domains[1]["firmware"]["serial"]
+    assert "macAddress" not in domains[1]["devices"]["interfaces"][0]
+    assert any("new hardware uuid" in str(event) for event in flow.events)
 
 
 def test_a_renamed_vm_beside_itself(begin: Begin) -> None:
