@@ -13,7 +13,7 @@ from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
 from migrate.model.migration import Identity, Start, Verify
 from migrate.model.report import Outcome
-from tests.flows.flow import Flow
+from tests.flows.flow import Flow, interrupt
 from tests.machines import disk, keeping, machine
 from tests.pair import home
 
@@ -74,11 +74,7 @@ def test_files_and_label_arrive(flow: Flow) -> None:
 
 def test_an_undo_removes_it(flow: Flow) -> None:
     """What was sent is removed with the disks, and the source runs again with its own."""
-
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    flow.when("verify-disks", "Comparing", stop)
+    flow.when("verify-disks", "Comparing", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     assert states(flow, "west")
     assert flow.undo().report.outcome is Outcome.UNDONE
@@ -122,15 +118,11 @@ def test_a_new_name_or_identity_is_refused(flow: Flow) -> None:
 
 def test_nothing_stays_for_files_that_we_send(lab: Lab) -> None:
     """A run that stops before it sent the files of a VM without disks leaves no export: nobody pulls. The same command sends them."""
-
-    def stop() -> None:
-        raise KeyboardInterrupt
-
     namespace = home(lab)
     lab.plant([keeping(machine("diskless", namespace=namespace, strategy="Always"))])
     flow = Flow(lab, "diskless", start=Start.NEVER)
     flow.until(flow.runs, what="the source runs")
-    flow.when("import-disks", "StateToCarry", stop)
+    flow.when("import-disks", "StateToCarry", interrupt)
     ending = flow.move()
     assert ending.report.outcome is Outcome.INTERRUPTED
     assert not [line for line in ending.report.now if line.startswith("stays")]
