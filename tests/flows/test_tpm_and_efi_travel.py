@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from migrate.kube.kinds import DATAVOLUME, PV, PVC, VM
+from migrate.kube.kinds import CDI, CDICONFIG, DATAVOLUME, PV, PVC
 from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
 from migrate.model.migration import Identity, Start, Verify
@@ -105,15 +105,27 @@ def test_a_changed_file_is_found(flow: Flow) -> None:
     assert not flow.runs("west")
 
 
-def test_a_new_name_or_identity_is_refused(flow: Flow) -> None:
-    """TPM state is kept by uuid, EFI variables by name: a target without either is refused at the check, with reason and remedy."""
-    said = flow.move(identity=Identity.NEW).report.problems
-    assert [("new identity" in problem.what, "--identity keep" in problem.now) for problem in said] == [(True, True)]
+def test_what_is_in_the_way_is_told_before_anything_is_done(flow: Flow) -> None:
+    """Another name or identity, a claim that KubeVirt would take in place of ours, no way in: refused with reason and remedy."""
+    (problem,) = flow.move(identity=Identity.NEW).report.problems
+    assert ("new identity" in problem.what, "firmware uuid" in problem.why, "--identity keep" in problem.now) == (True, True, True)
     other = Flow(flow.lab, flow.name, to_name=f"{flow.name}-2")
-    said = other.move().report.problems
-    assert ["keeps its name" in problem.what and "EFI variables lie on persistent-state-for" in problem.why for problem in said] == [True]
-    assert flow.runs()
+    (problem,) = other.move().report.problems
+    assert ("keeps its name" in problem.what, f"west:{flow.target.namespace}/{flow.name}" in problem.now) == (True, True)
     other.close()
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}}
+    stray = {"name": f"old-{flow.name}", "labels": {"persistent-state-for": flow.name}}
+    flow.west.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": stray, "spec": spec})
+    (problem,) = flow.move().report.problems
+    assert f"old-{flow.name} or ours" in problem.why
+    flow.west.delete(PVC, stray["name"])
+    (cdi,) = flow.west.list(CDI)
+    for url, words in (("https://localhost:1", "does not answer"), (None, "")):
+        flow.west.merge(CDI, cdi["metadata"]["name"], {"spec": {"config": {"uploadProxyURLOverride": url}}})
+        flow.until(lambda url=url: (flow.west.get(CDICONFIG, "config") or {})["spec"].get("uploadProxyURLOverride") == url)
+        assert [words in problem.what for problem in flow.plan().report.problems if "upload proxy" in problem.what] == [True] * bool(words)
+    assert flow.runs()
+    assert flow.vm("west") is None
 
 
 def test_nothing_stays_for_files_that_we_send(lab: Lab) -> None:
@@ -140,19 +152,3 @@ def test_broken_uploads_are_sent_again(flow: Flow) -> None:
     flow.lab.west.trouble.set("upload", "refuse", status=502, times=1)
     assert flow.move(start=Start.NEVER, verify=Verify.SIZE).report.outcome is Outcome.MOVED
     assert files(flow, "west") == files(flow, "east")
-
-
-def test_a_foreign_claim_is_in_the_way(flow: Flow) -> None:
-    """A claim that KubeVirt would take for the state of the target VM in place of ours is named before anything is done."""
-    flow.west.create(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": f"old-{flow.name}", "labels": {"persistent-state-for": flow.name}},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}},
-        }
-    )
-    said = flow.move().report.problems
-    assert [f"old-{flow.name}" in problem.why for problem in said] == [True]
-    assert flow.west.get(VM, flow.name) is None
-    flow.west.delete(PVC, f"old-{flow.name}")
