@@ -27,6 +27,8 @@ disks in size and are made anew; the first backup on the target is a full one.""
 _PIECE = 256 * 1024
 _END = bytes(2 * tarfile.BLOCKSIZE)
 _GZIP = 31
+_GROUP_FILE, _GROUP_DIRECTORY = 0o060, 0o070
+"""What kubelet adds for the group of a volume: CDI's user owns what it unpacks, the export server is another and reads by the group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def pack(client: ExportClient, url: str, out: IO[bytes], *, cancelled: threading
     def keep(member: tarfile.TarInfo, file: IO[bytes] | None) -> None:
         again = tarfile.TarInfo(member.name)
         again.type = tarfile.REGTYPE if member.isreg() else member.type
-        again.mode, again.mtime, again.linkname, again.size = member.mode, member.mtime, member.linkname, member.size
+        again.mode = member.mode | (_GROUP_DIRECTORY if member.isdir() else _GROUP_FILE)
+        again.mtime, again.linkname, again.size = member.mtime, member.linkname, member.size
         made[-1].addfile(again, file)
 
     found = _read(client, url, cancelled, keep, begin=lambda: made.append(begin()))

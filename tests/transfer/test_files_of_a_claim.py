@@ -67,6 +67,7 @@ def test_what_is_packed_is_what_was_there(tmp_path: Path) -> None:
     out.seek(0)
     with tarfile.open(fileobj=out) as archive:
         assert not {"", ".", "./"} & set(archive.getnames())
+        assert all(member.mode & 0o060 == 0o060 for member in archive if not member.issym())
         (tmp_path / "b").mkdir()
         archive.extractall(tmp_path / "b", filter="tar")
     assert (tmp_path / "b/nvram/db_VARS.fd").read_bytes() == (root / "nvram/db_VARS.fd").read_bytes()
