@@ -22,7 +22,7 @@ from migrate.cli.options import (
     pem_of,
 )
 from migrate.cli.walk import walk
-from migrate.model.migration import Format, Identity, OnFailure, Start, Verify
+from migrate.model.migration import Format, Identity, OnFailure, References, Start, Verify
 
 if TYPE_CHECKING:
     from migrate.model.report import Event
@@ -39,6 +39,12 @@ def move(
     map_storage: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE=TARGET", help="Storage class on the target for one on the source; * is any.")
     ] = None,
+    map_network: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE=TARGET", help="Network ([NAMESPACE/]NAME) on the target for one on the source.")
+    ] = None,
+    references: Annotated[
+        References, typer.Option(help="Secrets and ConfigMaps that the VM names: copy what is missing, replace what differs too, or skip.")
+    ] = References.COPY,
     parallel_disks: Annotated[int, typer.Option(min=1, max=64, help="Disks imported at the same time.")] = 4,
     create_namespace: Annotated[bool, typer.Option("--create-namespace", help="Create the target namespace if it is missing.")] = False,
     allow_managed: Annotated[
@@ -84,6 +90,8 @@ def move(
         on_failure=on_failure,
         fence=fence,
         identity=identity,
+        references=references,
+        network_map=parse_map(map_network or [], option="--map-network", what="network"),
     )
     with ExitStack() as stack:
         pair = open_pair(stack, source, target, files)

@@ -47,13 +47,13 @@ class Cluster(Reader):
 
     _always_dry = False
 
-    def create(self, *manifests: Manifest, ours_ok: bool = False, dry_run: bool = False) -> list[Manifest]:
+    def create(self, *manifests: Manifest, ours_ok: bool = False, there_ok: bool = False, dry_run: bool = False) -> list[Manifest]:
         """Create objects one after the other and return them as they are now. Unknown fields are refused.
 
-        With `ours_ok`, an existing object that carries our mark and the same id is read back instead. Raise Taken for any other,
-        Conflict if ours is just being deleted.
+        With `ours_ok`, an existing object that carries our mark and the same id is read back instead; with `there_ok` any, for a caller
+        who looks next what it is. Raise Taken for any other, Conflict if it is just being deleted.
         """
-        return [self._create(manifest, ours_ok=ours_ok, dry_run=dry_run) for manifest in manifests]
+        return [self._create(manifest, ours_ok=ours_ok, there_ok=there_ok, dry_run=dry_run) for manifest in manifests]
 
     def apply(self, *manifests: Manifest, dry_run: bool = False, force: bool = False) -> list[Manifest]:
         """Apply objects server-side under our field manager, one after the other. Unknown fields are refused.
@@ -162,7 +162,7 @@ class Cluster(Reader):
         space = None if everywhere or not kind.namespaced else namespace or self.namespace
         return Bell(self, kind, namespace=space, labels=labels, event=event, on_event=on_event).start()
 
-    def _create(self, manifest: Manifest, *, ours_ok: bool, dry_run: bool) -> Manifest:
+    def _create(self, manifest: Manifest, *, ours_ok: bool, there_ok: bool, dry_run: bool) -> Manifest:
         kind, name, space, body = self._addressed(manifest)
         query = self._written(dry_run) | {"fieldValidation": "Strict"}
         action = f"create {describe(kind, name or str(body['metadata'].get('generateName', '')), space)}"
@@ -172,13 +172,13 @@ class Cluster(Reader):
                 kind, "POST", "", space, action=action, query=query, body=body, policy=WRITE if name else SURE, on_lost=lost.set
             )
         except Taken as taken:
-            if not name or not (ours_ok or lost.is_set()):
+            if not name or not (ours_ok or there_ok or lost.is_set()):
                 raise
             live = self._read(kind, name, space)
-            if live is not None and not same_object(live, body):
+            if live is not None and not there_ok and not same_object(live, body):
                 raise
             if live is None or live["metadata"].get("deletionTimestamp"):
-                why = "an object of ours with this name was just being deleted"
+                why = "an object with this name was just being deleted"
                 raise Conflict(taken.what, where=taken.where, why=why, now="Try again when it is gone.", status=409) from taken
             return live
         return {"apiVersion": path.api_version, "kind": kind.kind} | self._object(answer)

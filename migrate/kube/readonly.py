@@ -64,13 +64,13 @@ class ReadOnly(Cluster):
         rest = [one for one in operations if not (one["op"] == "test" and one["path"].endswith(_CLAIM))]
         return super().patch(kind, name, rest, namespace, subresource=subresource, dry_run=dry_run)
 
-    def _create(self, manifest: Manifest, *, ours_ok: bool, dry_run: bool) -> Manifest:
+    def _create(self, manifest: Manifest, *, ours_ok: bool, there_ok: bool, dry_run: bool) -> Manifest:
         kind, name, space, body = self._addressed(manifest)
         self.noted.append(Noted("create", body))
         if kind.group in _WITHOUT_DRY_RUN:
             return body
         try:
-            made = super()._create(manifest, ours_ok=ours_ok, dry_run=dry_run)
+            made = super()._create(manifest, ours_ok=ours_ok, there_ok=there_ok, dry_run=dry_run)
         except Refused as refusal:
             made = self._only_noted(refusal, kind, name, space, body)
         self._would[_identity(_about(kind, name, space))] = made

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from migrate.kube.kinds import Kind
 from migrate.lab.admission import Admission, Cause, Denied, Review
+from migrate.lab.kubevirt_expand import FIELDS, Unexpandable, meant
 from migrate.lab.kubevirt_release import Release
 from migrate.lab.kubevirt_strategy import RECEIVER, STRATEGIES, run_strategy
 
@@ -66,6 +68,8 @@ def admit_machine(review: Review, release: Release) -> None:
     if review.operation == "UPDATE" and review.old is not None and review.new["metadata"].get("deletionTimestamp"):
         return
     causes = [*_strategy_causes(review.new, release), *_volume_causes(review.new), *_template_causes(review.new)]
+    if review.operation == "CREATE":
+        causes += _matcher_causes(review)
     if review.old is not None:
         causes += _lock_causes(review.old, review.new)
     _deny("virtualmachine-validator.kubevirt.io", causes)
@@ -83,6 +87,21 @@ def _strategy_causes(vm: Object, release: Release) -> list[Cause]:
     if strategy is not None and strategy not in known:
         return [Cause("spec.runStrategy", _INVALID, f"Invalid RunStrategy ({strategy})")]
     return []
+
+
+def _matcher_causes(review: Review) -> Iterator[Cause]:
+    """An instance type or preference must be there, or the revision of it that the VM names."""
+
+    def lookup(kind: Kind, namespace: str, name: str) -> Object | None:
+        return review.get(kind.group, kind.plural, namespace, name)
+
+    vm = {**(review.new or {}), "metadata": {**(review.new or {})["metadata"], "namespace": review.namespace}}
+    for field in FIELDS:
+        try:
+            if vm["spec"].get(field):
+                meant(vm, field, lookup)
+        except Unexpandable as error:
+            yield Cause(f"spec.{field}", "FieldValueNotFound", f"Failure to find {field}: {error}")
 
 
 def _volume_causes(vm: Object) -> list[Cause]:

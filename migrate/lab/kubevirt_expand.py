@@ -10,11 +10,16 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from migrate.kube.kinds import CLUSTERINSTANCETYPE, CLUSTERPREFERENCE, INSTANCETYPE, PREFERENCE, Kind
+from migrate.kube.kinds import CLUSTERINSTANCETYPE, CLUSTERPREFERENCE, CONTROLLERREVISION, INSTANCETYPE, PREFERENCE, Kind
+from migrate.lab.export_pod import owned_by
 
 Object = dict[str, Any]
 Lookup = Callable[[Kind, str, str], "Object | None"]
 """(kind, namespace, name) -> object; the namespace of cluster-wide kinds is empty."""
+
+
+FIELDS = {"instancetype": (INSTANCETYPE, CLUSTERINSTANCETYPE), "preference": (PREFERENCE, CLUSTERPREFERENCE)}
+"""Field of a VM's spec → the kinds that it may name, the namespaced one first; the other is meant when it says none."""
 
 
 class Unexpandable(Exception):
@@ -26,28 +31,71 @@ def expanded(vm: Object, lookup: Lookup) -> Object:
 
     Raises Unexpandable.
     """
-    instancetype, preference = vm["spec"].get("instancetype"), vm["spec"].get("preference")
-    if not instancetype and not preference:
+    if not any(vm["spec"].get(field) for field in FIELDS):
         return vm
     made = copy.deepcopy(vm)
     domain = made["spec"]["template"]["spec"].setdefault("domain", {})
-    namespace = vm["metadata"]["namespace"]
-    if instancetype:
-        _size(domain, _found(instancetype, (INSTANCETYPE, CLUSTERINSTANCETYPE), namespace, lookup))
-    if preference:
-        _prefer(domain, _found(preference, (PREFERENCE, CLUSTERPREFERENCE), namespace, lookup))
-    made["spec"].pop("instancetype", None)
-    made["spec"].pop("preference", None)
+    if vm["spec"].get("instancetype"):
+        _size(domain, meant(vm, "instancetype", lookup))
+    if vm["spec"].get("preference"):
+        _prefer(domain, meant(vm, "preference", lookup))
+    for field in FIELDS:
+        made["spec"].pop(field, None)
     return made
 
 
-def _found(matcher: Object, kinds: tuple[Kind, Kind], namespace: str, lookup: Lookup) -> Object:
-    own, shared = kinds
-    kind = own if matcher.get("kind", "").lower() == own.kind.lower() else shared
-    found = lookup(kind, namespace if kind.namespaced else "", matcher["name"])
+def kind_named(matcher: Object, field: str) -> Kind:
+    """Return the kind that a matcher names; users write it in any case and in the plural."""
+    own, shared = FIELDS[field]
+    return own if str(matcher.get("kind", "")).lower().rstrip("s") == own.kind.lower() else shared
+
+
+def live(vm: Object, field: str, lookup: Lookup) -> Object:
+    """Return the instance type or preference that a VM names, as it is now. Raises Unexpandable."""
+    matcher = vm["spec"][field]
+    kind = kind_named(matcher, field)
+    found = lookup(kind, vm["metadata"]["namespace"] if kind.namespaced else "", matcher["name"])
     if found is None:
-        raise Unexpandable(f"{kind.qualified} {matcher['name']!r} not found")
-    spec: Object = found["spec"]
+        raise Unexpandable(f"{kind.qualified} {matcher['name']!r} not found".replace("'", '"'))
+    return found
+
+
+def revision_named(vm: Object, field: str) -> str:
+    """Return the name of the ControllerRevision that says what the VM runs with, "" before there is one."""
+    reference = (vm.get("status") or {}).get(f"{field}Ref") or {}
+    return str(vm["spec"][field].get("revisionName") or (reference.get("controllerRevisionRef") or {}).get("name") or "")
+
+
+def revision(vm: Object, found: Object) -> Object:
+    """Return the ControllerRevision that keeps an instance type or preference as it was when the VM first named it."""
+    metadata = found["metadata"]
+    version = found["apiVersion"].rpartition("/")[2]
+    name = f"{vm['metadata']['name']}-{metadata['name']}-{version}-{metadata['uid']}-{metadata['generation']}"
+    shown = {"generation": metadata["generation"], "kind": found["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": name,
+            "namespace": vm["metadata"]["namespace"],
+            "labels": {f"instancetype.kubevirt.io/object-{key}": str(word) for key, word in (shown | {"version": version}).items()},
+            "ownerReferences": [owned_by(vm)],
+        },
+        "data": {key: copy.deepcopy(found[key]) for key in ("apiVersion", "kind", "metadata", "spec")},
+        "revision": 0,
+    }
+
+
+def meant(vm: Object, field: str, lookup: Lookup) -> Object:
+    """Return the spec of what a VM runs with: as its revision keeps it, else as it is now."""
+    name = revision_named(vm, field)
+    if not name:
+        spec: Object = live(vm, field, lookup)["spec"]
+        return spec
+    kept = lookup(CONTROLLERREVISION, vm["metadata"]["namespace"], name)
+    if kept is None:
+        raise Unexpandable(f'controllerrevisions.apps "{name}" not found')
+    spec = kept["data"]["spec"]
     return spec
 
 

@@ -77,7 +77,7 @@ def launcher_pod(instance: Object, claims: Mapping[str, Object], *, state: str =
     if state:
         volumes.append({"name": _STATE_VOLUME, "persistentVolumeClaim": {"claimName": state}})
         mounts.append({"name": _STATE_VOLUME, "mountPath": kubevirt_state.PLACE})
-    for reference in _references(spec.get("volumes") or ()):
+    for reference in (*_references(spec.get("volumes") or ()), *_credentials(spec)):
         volumes.append(reference)
         mounts.append({"name": reference["name"], "mountPath": f"/var/run/kubevirt-private/{reference['name']}"})
     annotations = metadata.get("annotations") or {}
@@ -150,6 +150,16 @@ def _references(volumes: Iterable[Object]) -> list[Object]:
             found.append({"name": name, "configMap": {"name": config}})
     for entry in found:
         (entry.get("secret") or entry.get("configMap") or {}).pop("volumeLabel", None)
+    return found
+
+
+def _credentials(spec: Object) -> list[Object]:
+    """Return pod volumes for the Secrets with SSH keys and passwords that are put into the guest."""
+    found = []
+    for credential in spec.get("accessCredentials") or ():
+        for said in credential.values():
+            if secret := (((said or {}).get("source") or {}).get("secret") or {}).get("secretName"):
+                found.append({"name": f"{secret}-access-cred", "secret": {"secretName": secret}})
     return found
 
 

@@ -81,6 +81,11 @@ class Release:
         return self.minor < 9
 
     @property
+    def revisions_in_status(self) -> bool:
+        """Tell whether a VM's status names the revisions of its instance type and preference; before, its spec did."""
+        return self.minor >= 5
+
+    @property
     def names_sanitised(self) -> bool:
         """Tell whether dots in an export's name are kept out of the Service's name."""
         return self.minor >= 7

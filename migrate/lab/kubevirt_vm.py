@@ -12,7 +12,7 @@ from migrate.kube.kinds import CONTROLLERREVISION, DATAVOLUME, KUBEVIRT, PVC, VM
 from migrate.lab import kubevirt_instance, kubevirt_status
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
 from migrate.lab.export_source import STATE_LABEL, backend_claim, claim_name, needs_backend_storage
-from migrate.lab.kubevirt_expand import Unexpandable, expanded
+from migrate.lab.kubevirt_expand import FIELDS, Unexpandable, expanded, live, revision, revision_named
 from migrate.lab.kubevirt_release import Release
 from migrate.lab.kubevirt_status import View
 from migrate.lab.kubevirt_strategy import RECEIVER, STRATEGIES, Verdict, Wish, back_off_s, decide, run_strategy, start_failure
@@ -56,6 +56,7 @@ class MachineController(Controller):
             vm = self._patched(vm, "/metadata/finalizers", [*(vm["metadata"].get("finalizers") or ()), FINALIZER])
         if self._release.minor >= 6 and not self._uuid_of(vm):
             vm = self._write_uuid(vm)
+        vm = self._keep_revisions(vm)
         self._make_disks(vm)
         now = self.clock.now()
         status = dict(vm.get("status") or {})
@@ -103,6 +104,27 @@ class MachineController(Controller):
         domain = vm["spec"]["template"]["spec"].get("domain") or {}
         firmware = {**(domain.get("firmware") or {}), "uuid": kubevirt_instance.legacy_uuid(vm["metadata"]["name"])}
         return self._patched(vm, "/spec/template/spec/domain/firmware", firmware)
+
+    def _keep_revisions(self, vm: Object) -> Object:
+        """Keep what a VM's instance type and preference say, the first time they are seen, and note where."""
+        for field in FIELDS:
+            if not vm["spec"].get(field) or revision_named(vm, field):
+                continue
+            try:
+                found = live(vm, field, self._lookup)
+            except Unexpandable as error:
+                self._tell(vm, "Warning", "FailedFindInstancetype" if field == "instancetype" else "FailedFindPreference", str(error))
+                continue
+            kept = revision(vm, found)
+            name = kept["metadata"]["name"]
+            if self.runtime.api.get(CONTROLLERREVISION, name, vm["metadata"]["namespace"]) is None:
+                self.runtime.api.create(kept)
+            if self._release.revisions_in_status:
+                said = {"name": found["metadata"]["name"], "kind": found["kind"], "controllerRevisionRef": {"name": name}}
+                vm = {**vm, "status": {**(vm.get("status") or {}), f"{field}Ref": said}}
+            else:
+                vm = self._patched(vm, f"/spec/{field}/revisionName", name)
+        return vm
 
     def _make_disks(self, vm: Object) -> None:
         """Make the DataVolumes of templates that do not exist yet, whether the VM is to run or not."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from migrate.kube.kinds import DATAVOLUME, POD, PVC, VMI, Kind
-from migrate.lab import kubevirt_launcher, kubevirt_state
+from migrate.lab import kubevirt_launcher, kubevirt_needs, kubevirt_state
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
 from migrate.lab.export_pod import owned_by
 from migrate.lab.export_source import backend_claim
@@ -24,6 +24,8 @@ from migrate.lab.kubevirt_write import replace_if_there
 _SOURCE = "virt-controller"
 _AGENT_AFTER_S = 3.0
 _LOOK_S = 1.0
+_AGAIN_S = 5.0
+"""After which an instance is tried again that lacks something."""
 _BINDING = frozenset({"WaitForFirstConsumer", "PendingPopulation"})
 _TEMPORARY = "kubevirt.io/ephemeral-provisioning"
 
@@ -99,6 +101,10 @@ class InstanceController(Controller):
             if not pods and any(phases[name] in _BINDING for name in waiting):
                 self.runtime.api.create(kubevirt_launcher.launcher_pod(instance, claims, provision=True))
             return None
+        lacking = kubevirt_needs.lacks(instance, self._lookup)
+        if lacking:
+            self._say(status, "Synchronized", "False", "FailedCreate", lacking)
+            return _AGAIN_S
         for pod in pods:
             self.runtime.api.delete(POD, pod["metadata"]["name"], namespace, uid=pod["metadata"]["uid"])
         self._drop(status, "Provisioning", "Synchronized")
@@ -111,6 +117,9 @@ class InstanceController(Controller):
         self._tell(instance, "Normal", "SuccessfulCreate", f"Created virtual machine pod {made['metadata']['name']}")
         self._enter(status, "Scheduling")
         return None
+
+    def _lookup(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self.runtime.api.get(kind, name, namespace or None) if self.runtime.api.serves(kind) else None
 
     def _disk_phase(self, namespace: str, claim: Object) -> str:
         """Return the phase of the DataVolume that fills a claim; empty when none does."""

@@ -10,6 +10,8 @@ from migrate.lab.pods_slot import stamp
 from migrate.lab.storage import SELECTED_NODE
 from migrate.lab.storage_binder import claims_of_pod
 
+NAME = "default-scheduler"
+"""Pods that name another scheduler wait for that one."""
 TAIL = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 
 
@@ -29,7 +31,8 @@ class Scheduler(Controller):
 
     def _unscheduled(self, pod: Object) -> Iterable[Key]:
         meta = pod["metadata"]
-        return () if pod["spec"].get("nodeName") or meta.get("deletionTimestamp") else itself(pod)
+        another = pod["spec"].get("schedulerName") or NAME
+        return () if pod["spec"].get("nodeName") or meta.get("deletionTimestamp") or another != NAME else itself(pod)
 
     def _waiting(self, claim: Object | None) -> list[Key]:
         namespace = claim["metadata"]["namespace"] if claim else None

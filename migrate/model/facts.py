@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from migrate.model.inventory import ExportHost, Inventory, ManagedBy, Reference, Trust
+from migrate.model.errors import Problem
+from migrate.model.inventory import Carry, ExportHost, Inventory, ManagedBy, Reference, Trust
 from migrate.model.objects import Object
 from migrate.model.was import Was
 
@@ -42,6 +43,26 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What the source VM names outside itself, and how that stands on the target (docs/what-travels.md)."""
+
+    references: tuple[Reference, ...] = ()
+    """All of them."""
+    missing: tuple[Reference, ...] = ()
+    """Those that the target must have by itself, and lacks; named as the target would name them."""
+    unseen: tuple[Reference, ...] = ()
+    """Those that the target must have by itself, and we may not look for."""
+    carries: tuple[Carry, ...] = ()
+    """Those that are copied, and how they stand."""
+    vm: Object | None = None
+    """The source VM as it is rendered for the target, where that is another one (steps/expanding.py)."""
+    expanded: tuple[str, ...] = ()
+    """What was written into it, in sentences."""
+    unknown: tuple[Problem, ...] = ()
+    """Instance types and preferences that nothing tells any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Both sides, the VM, and what was asked of the target."""
 
@@ -60,8 +81,8 @@ class Facts:
     """Of the source VM (reading/inventory.py)."""
     managers: tuple[ManagedBy, ...] = ()
     """Who else looks after the VM (reading/managers.py)."""
-    missing: tuple[Reference, ...] = ()
-    """References of the VM that the target lacks."""
+    named: Named = field(default_factory=Named)
+    """What the VM names outside itself."""
     refused: tuple[tuple[str, str], ...] = ()
     """Server-side dry runs that were refused: (`DataVolume db-1-data`, the cluster's sentence)."""
     macs_in_use: Mapping[str, str] = field(default_factory=dict)

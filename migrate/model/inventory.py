@@ -20,11 +20,31 @@ class Inventory:
     """Sentences about volumes that need no copy or are dropped."""
 
 
+class Rule(StrEnum):
+    """What becomes of something that a VM names; docs/what-travels.md says which of them holds for what."""
+
+    COPIED = "copied"
+    """Made on the target as it is on the source."""
+    MAPPED = "mapped"
+    """Named on the target by another name, under which it must exist there."""
+    EXPANDED = "expanded"
+    """Written into the VM, where the target has no equal one."""
+    DROPPED = "dropped"
+    """Left out of the target VM."""
+    MUST_EXIST = "must exist"
+    """The target has to have it: it belongs to the cluster, or is a right in it."""
+    REFUSED = "refused"
+    """The VM cannot be moved as long as it names it."""
+    KEPT = "kept"
+    """Stands in the target VM as it is; what it means there, nobody can tell beforehand."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Something in the namespace or cluster that the VM names and an export does not carry."""
+    """Something outside the VM that the VM names and an export does not carry."""
 
     kind: str
+    """As Kubernetes spells it; a word of ours where it is no object (Device, Scheduler, Image, HostDisk)."""
     name: str
     namespace: str | None
     """None = the VM's own namespace; "" = cluster-scoped."""
@@ -32,6 +52,33 @@ class Reference:
     """Where in the VM it is named."""
     needed: bool
     """The VM cannot start without it."""
+    rule: Rule = Rule.MUST_EXIST
+
+
+class Standing(StrEnum):
+    """How a reference that is copied stands on the target."""
+
+    ABSENT = "absent"
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    LOST = "lost"
+    """On neither side."""
+    BOUND = "bound"
+    """Missing on the target, and not to be copied: it belongs to its cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """One reference that is copied, and how it stands."""
+
+    reference: Reference
+    standing: Standing
+    differences: tuple[str, ...] = ()
+    """In words; of Secrets never a value."""
+    fixed: str = ""
+    """Why the target's cannot be made equal in place."""
+    managed_by: str = ""
+    """Who makes it on the source: a copy does not follow."""
 
 
 @dataclass(frozen=True, slots=True)

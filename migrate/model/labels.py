@@ -11,7 +11,7 @@ ID = f"{PREFIX}/id"
 """Label: id of the migration that an object belongs to."""
 
 ROLE = f"{PREFIX}/role"
-"""Label: what the object is for: export, token, ca, header, disk, vm, record, claim, proof."""
+"""Label: what the object is for: export, token, ca, header, disk, vm, record, claim, proof, reference, before."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OWNER = "kubevirt-migrate"
@@ -66,6 +66,14 @@ START_ASKED = f"{PREFIX}/start-asked"
 
 RECREATED = f"{PREFIX}/recreated"
 """Annotation on the CA ConfigMap: JSON {disk: how often its DataVolume was deleted to be made again}."""
+
+
+REPLACED_BY = f"{PREFIX}/replaced-by"
+"""Annotation on an object of the user on the target that a migration makes equal to the source's: its id. How the object was before is
+kept beside it (Names.before_of); an undo brings that back."""
+
+BEFORE = f"{PREFIX}/before"
+"""Annotation on an object that keeps another one as it was before it was replaced: KIND/NAME of that one."""
 
 
 def ours(migration_id: str, role: str) -> dict[str, str]:

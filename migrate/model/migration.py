@@ -61,6 +61,14 @@ COPIES = frozenset({"snapshot-copy", "dr-copy"})
 """Playbooks that leave the source as it is."""
 
 
+class References(StrEnum):
+    """What is done about copied references: made where they are missing, also made equal where they differ, or left to somebody else."""
+
+    COPY = "copy"
+    REPLACE = "replace"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The choices of the user. All but those in LOOSE are fixed once a migration has begun."""
@@ -80,8 +88,11 @@ class Options:
     fence: bool = False
     """Make the halted source unschedulable, so that a start by anybody brings up no guest."""
     identity: Identity = Identity.AUTO
+    references: References = References.COPY
+    network_map: tuple[tuple[str, str], ...] = ()
+    """Network of the source → network of the target, each `[NAMESPACE/]NAME` of a NetworkAttachmentDefinition."""
 
-    LOOSE = frozenset({"parallel_disks", "allow_managed", "source_ca", "target_ca", "on_failure"})
+    LOOSE = frozenset({"parallel_disks", "allow_managed", "source_ca", "target_ca", "on_failure", "references"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,8 @@ class Names:
     proof_token: str
     target_claim: str
     """Lease on the target's name: two sources never make one VM."""
+    before: str
+    """Prefix of the names under which objects are kept as they were before they were replaced."""
 
     @classmethod
     def of(cls, migration_id: str, source_uid: str, target: str = "") -> Names:
@@ -137,7 +150,12 @@ class Names:
             proof=f"{base}-proof",
             proof_token=f"{base}-proof-token",
             target_claim=f"migrate-claim-{_short('target', target)}",
+            before=f"{base}-before",
         )
+
+    def before_of(self, kind: str, name: str) -> str:
+        """Return the name under which an object is kept as it was before it was replaced."""
+        return f"{self.before}-{_short(kind, name)}"
 
 
 def migration_id(*, source_uid: str, target_cluster_uid: str, target: VMRef, playbook: str, attempt: int) -> str:
@@ -162,6 +180,8 @@ class Migration:
     target_cluster_uid: str
     options: Options = field(default_factory=Options)
     disks: tuple[Disk, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
+    """(kind, name) of what the VM names and the target may get a copy of. Secrets are asked for by name alone, so an undo has to know."""
 
     @property
     def names(self) -> Names:

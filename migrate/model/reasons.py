@@ -53,6 +53,13 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "RecordOutdated": Reason("the VM has other disks than were recorded, and nothing was done for those; the record is written anew"),
         "DryRunRefused": Reason("the target would refuse what it will be given", "cure what the cluster says, then run again"),
         "Prepared": Reason("the target takes what it will be given"),
+        "ReferencesMissing": Reason("Secrets and ConfigMaps that the VM names are to be copied to the target"),
+        "ReferencesThere": Reason("the target has the Secrets and ConfigMaps that the VM names"),
+        "ReferencesSkipped": Reason("what the VM names is left to others (--references skip)"),
+        "ReferenceDiffers": Reason(
+            "the target has a Secret or ConfigMap of a name that the VM uses, with other content",
+            "say --references replace or skip, or make it equal",
+        ),
         "Kept": Reason("record and namespace stay when a migration is taken back"),
     },
     "Source": {

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from migrate.model.migration import Disk, Format, Identity, Migration, OnFailure, Options, Start, Verify
+from migrate.model.migration import Disk, Format, Identity, Migration, OnFailure, Options, References, Start, Verify
 from migrate.model.refs import VMRef
 from migrate.model.report import Outcome, stamp
 
@@ -134,6 +134,7 @@ def _to_json(record: Record) -> dict[str, Any]:
             "target": _ref(m.target) | {"clusterUid": m.target_cluster_uid},
             "options": _options(m.options),
             "disks": [{key: getattr(disk, name) for key, name in _DISK.items()} for disk in m.disks],
+            "references": [f"{kind}/{name}" for kind, name in m.references],
         },
         "steps": [{"step": s.step, "seconds": round(s.seconds, 3), "acts": s.acts, "bytes": s.bytes} for s in record.steps],
         "disks": [{key: getattr(proof, name) for key, name in _PROOF.items()} for proof in record.disks],
@@ -172,6 +173,8 @@ def _options(options: Options) -> dict[str, Any]:
         "onFailure": options.on_failure.value,
         "fence": options.fence,
         "identity": options.identity.value,
+        "references": options.references.value,
+        "networkMap": dict(options.network_map),
     }
 
 
@@ -193,6 +196,7 @@ def _of_json(whole: Mapping[str, Any]) -> Record:
             target_cluster_uid=str(target["clusterUid"]),
             options=_options_of(m.get("options") or {}),
             disks=tuple(Disk(**{name: disk[key] for key, name in _DISK.items() if key in disk}) for disk in m.get("disks") or ()),
+            references=tuple((kind, name) for kind, _, name in (str(word).partition("/") for word in m.get("references") or ())),
         ),
         tool=str(whole.get("tool") or ""),
         who=str(whole.get("who") or ""),
@@ -224,6 +228,8 @@ def _options_of(said: Mapping[str, Any]) -> Options:
         on_failure=OnFailure(said.get("onFailure", plain.on_failure)),
         fence=bool(said.get("fence", plain.fence)),
         identity=Identity(said.get("identity", plain.identity)),
+        references=References(said.get("references", plain.references)),
+        network_map=tuple((said.get("networkMap") or {}).items()),
     )
 
 

@@ -32,7 +32,7 @@ def check_machine(facts: Facts, m: Migration) -> Iterator[Finding]:
         yield block(problem.what, where=where, why=problem.why, now=problem.now)
     for sentence in facts.inventory.left_behind:
         yield warn(sentence, where=where)
-    yield from _travel(facts, facts.vm, m, where)
+    yield from _travel(facts, facts.named.vm or facts.vm, m, where)
 
 
 def _state(facts: Facts, vm: Object, m: Migration, where: str) -> Iterator[Finding]:

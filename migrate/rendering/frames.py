@@ -14,11 +14,12 @@ from typing import Any
 from migrate.model import labels
 from migrate.model.inventory import STATE
 from migrate.model.migration import Disk, Migration
+from migrate.model.objects import annotations_of, labels_of, name_of
 from migrate.model.record import Record
 from migrate.model.was import Was
 from migrate.rendering.mapping import Placement
 from migrate.rendering.render import ABSENT
-from migrate.rendering.translate import translate
+from migrate.rendering.translate import translate, travelling
 
 Frame = dict[str, Any]
 HEADER = "x-kubevirt-export-token"
@@ -146,6 +147,22 @@ def vm(m: Migration, source_vm: Mapping[str, Any], *, was: Was, stamp: Mapping[s
     return frame
 
 
+def reference(
+    m: Migration, source: Mapping[str, Any], *, content: Mapping[str, Any], stamp: Mapping[str, str] = MappingProxyType({})
+) -> Frame:
+    """Return the frame of target/secret.yaml.j2 or target/configmap.yaml.j2: a copy with this content. `stamp` as in `record`."""
+    annotations = travelling(annotations_of(source)) | dict(stamp)
+    frame = _reference(m, "reference", name=name_of(source), annotations=annotations, content=content)
+    frame["labels"] = travelling(labels_of(source)) | frame["labels"]
+    return frame
+
+
+def before(m: Migration, *, kind: str, name: str, content: Mapping[str, Any]) -> Frame:
+    """Return the frame, as of `reference`, for what keeps an object of the target as it is before it is replaced."""
+    annotations = {labels.BEFORE: f"{kind}/{name}"}
+    return _reference(m, "before", name=m.names.before_of(kind, name), annotations=annotations, content=content)
+
+
 def record(m: Migration, record: Record, *, stamp: Mapping[str, str] = MappingProxyType({})) -> Frame:
     """Return the frame of target/record.yaml.j2. `stamp`: the annotation with the number of the claim."""
     data = record.to_data()
@@ -179,6 +196,12 @@ def _frame(
     m: Migration, role: str, *, name: str, namespace: str, pins: Mapping[tuple[str, ...], object] | None = None, **more: object
 ) -> Frame:
     return {"name": name, "namespace": namespace, "labels": labels.ours(m.id, role), "pins": dict(pins or {}), "migration": m, **more}
+
+
+def _reference(m: Migration, role: str, *, name: str, annotations: Mapping[str, str], content: Mapping[str, Any]) -> Frame:
+    pins: dict[tuple[str, ...], object] = {(field,): value for field, value in content.items()}
+    space = m.target.namespace
+    return _frame(m, role, name=name, namespace=space, pins=pins, annotations=dict(annotations), content=dict(content))
 
 
 def _token(token: str) -> str:

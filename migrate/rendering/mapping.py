@@ -1,4 +1,4 @@
-"""Which storage class a disk gets on the target."""
+"""Which storage class a disk gets on the target, and which network an interface."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from migrate.model.errors import Problem, UsageError
-from migrate.model.migration import Disk
+from migrate.model.migration import Disk, Migration
 from migrate.model.objects import Object, annotations_of, dig, name_of
 
 StorageMap = tuple[tuple[str, str], ...]
@@ -29,18 +29,16 @@ class Placement:
     """The volume mode it will have, for the arithmetic of sizes."""
 
 
-def parse_map(words: Sequence[str]) -> StorageMap:
-    """Read `SOURCE=TARGET` words, several to a word with commas; `*` as SOURCE means every other class. Raises UsageError."""
+def parse_map(words: Sequence[str], *, option: str = "--map-storage", what: str = "storage class") -> StorageMap:
+    """Read `SOURCE=TARGET` words, several to a word with commas; `*` as SOURCE means every other one. Raises UsageError."""
     found: dict[str, str] = {}
     for word in (part.strip() for text in words for part in text.split(",")):
         source, sign, target = word.partition("=")
         if not sign or not source or not target or "=" in target:
-            raise UsageError(
-                f'"{word}" is no storage mapping', where="--map-storage", now="write SOURCE=TARGET, for example fast=ceph or *=ceph"
-            )
+            raise UsageError(f'"{word}" maps no {what}', where=option, now="write SOURCE=TARGET, for example fast=ceph or *=ceph")
         if found.get(source, target) != target:
             why = f"it is mapped to {found[source]} and to {target}"
-            raise UsageError(f"the storage class {source} is mapped twice", where="--map-storage", why=why, now="keep one of them")
+            raise UsageError(f"the {what} {source} is mapped twice", where=option, why=why, now="keep one of them")
         found[source] = target
     return tuple(sorted(found.items()))
 
@@ -79,6 +77,19 @@ def place(
         return Placement(chosen, why=why, effective_mode=str(sets[0].get("volumeMode", "Filesystem")))
     modes = tuple(dig(source_pvc, "spec", "accessModes", default=("ReadWriteOnce",)))
     return Placement(chosen, disk.volume_mode, modes, why, effective_mode=disk.volume_mode)
+
+
+def network_on_target(named: str, m: Migration) -> str:
+    """Return what a network that is called `[NAMESPACE/]NAME` on the source is called on the target.
+
+    As it is mapped; else by the same name, in the target's namespace where the source's own was named.
+    """
+    mapped, own = dict(m.options.network_map), m.source.namespace
+    namespace, _, name = named.rpartition("/")
+    for key in (f"{namespace or own}/{name}", name if namespace in ("", own) else "", ANY):
+        if key in mapped:
+            return mapped[key]
+    return f"{m.target.namespace}/{name}" if namespace == own else named
 
 
 def default_class(classes: Sequence[Object]) -> str:

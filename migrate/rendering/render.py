@@ -28,6 +28,8 @@ KINDS = {
     "target/namespace.yaml.j2": "Namespace",
     "target/ca.yaml.j2": "ConfigMap",
     "target/header.yaml.j2": "Secret",
+    "target/secret.yaml.j2": "Secret",
+    "target/configmap.yaml.j2": "ConfigMap",
     "target/datavolume.yaml.j2": "DataVolume",
     "target/state.yaml.j2": "DataVolume",
     "target/vm.yaml.j2": "VirtualMachine",

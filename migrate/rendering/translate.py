@@ -13,6 +13,7 @@ from migrate.model.migration import Migration
 from migrate.model.objects import annotations_of, dig, labels_of
 from migrate.model.was import Was
 from migrate.rendering.identity import identify, rename
+from migrate.rendering.mapping import network_on_target
 
 _STAYS = (
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -52,7 +53,7 @@ def translate(vm: Mapping[str, Any], *, migration: Migration, was: Was) -> Trans
         notes.append("dataVolumeTemplates are left out: the disks are DataVolumes of their own, which outlive the VM")
     for matcher in ("instancetype", "preference"):
         if isinstance(spec.get(matcher), dict) and spec[matcher].pop("revisionName", None):
-            notes.append(f"{matcher}: the target's own version is used, the revision of the source is not carried")
+            notes.append(f"{matcher}: the target makes a revision of its own, that of the source is not carried")
     template = spec.setdefault("template", {})
     described = template.setdefault("metadata", {})
     described.pop("creationTimestamp", None)
@@ -65,11 +66,12 @@ def translate(vm: Mapping[str, Any], *, migration: Migration, was: Was) -> Trans
     _move_networks(inner, migration, notes)
     if was.grace_s is not None:
         inner["terminationGracePeriodSeconds"] = was.grace_s
-    labels = rename(_kept(labels_of(vm)), migration, "VM", notes)
-    return Translated(labels, _kept(annotations_of(vm)), spec, tuple(notes))
+    labels = rename(travelling(labels_of(vm)), migration, "VM", notes)
+    return Translated(labels, travelling(annotations_of(vm)), spec, tuple(notes))
 
 
-def _kept(entries: Mapping[str, str]) -> dict[str, str]:
+def travelling(entries: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels or annotations that an object keeps on the target."""
     return {key: value for key, value in entries.items() if not key.startswith(_STAYS) and key != marks.MANAGED_BY}
 
 
@@ -91,6 +93,8 @@ def _point_volumes(spec: dict[str, Any], migration: Migration, notes: list[str])
         kept.append(volume)
     if "volumes" in spec:
         spec["volumes"] = kept
+    if spec.pop("utilityVolumes", None):
+        notes.append("utilityVolumes are left out: they hold backups and memory dumps, no disks of the guest")
     names = {volume.get("name") for volume in kept}
     devices = dig(spec, "domain", "devices", default={})
     for part in ("disks", "filesystems"):
@@ -120,10 +124,9 @@ def _free_from_node(spec: dict[str, Any], notes: list[str]) -> None:
 
 
 def _move_networks(spec: dict[str, Any], migration: Migration, notes: list[str]) -> None:
-    """Let a network that names a definition in the VM's own namespace name it in the target's."""
-    old, new = migration.source.namespace, migration.target.namespace
+    """Let every network of a definition name the target's."""
     for network in spec.get("networks") or ():
         named = str(dig(network, "multus", "networkName", default=""))
-        if old != new and named.startswith(f"{old}/"):
-            network["multus"]["networkName"] = f"{new}/{named.removeprefix(f'{old}/')}"
-            notes.append(f"network {network.get('name')}: {named} became {network['multus']['networkName']}")
+        if named and (other := network_on_target(named, migration)) != named:
+            network["multus"]["networkName"] = other
+            notes.append(f"network {network.get('name')}: {named} became {other}")

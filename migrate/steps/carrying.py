@@ -1,118 +1,87 @@
-"""TPM and EFI state on its way: read from the source's archive, packed anew, and sent to its claim on the target, by a Work.
-
-CDI cannot pull KubeVirt's own archives (transfer/archive.py says why), so these few megabytes go through us. Nothing of a broken upload is
-remembered: it is sent again, whole, over what is there, and the proof compares both claims in the end.
-"""
+"""Fresh looks at what the VM names and the target gets a copy of, for the check and for the step that carries it."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from migrate.kube.kinds import CDICONFIG, UPLOADTOKENREQUEST
-from migrate.model.errors import Blocked, MigrateError, Problem, UsageError
-from migrate.model.inventory import UploadDoor
-from migrate.model.migration import Disk
-from migrate.model.objects import Object, dig
-from migrate.model.observation import DiskProgress, State
-from migrate.reading.state import upload_door
-from migrate.steps import exporting
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import CONFIGMAP, POD, SECRET, VM, Kind
+from migrate.model import labels
+from migrate.model.inventory import Carry, Rule
+from migrate.model.migration import References
+from migrate.model.objects import Object, annotations_of, controller_of, dig, name_of
+from migrate.model.record import Record
+from migrate.reading.carrying import names_used_by, read_carry
+from migrate.reading.references import copied, references_of
 from migrate.steps.base import Crossing
-from migrate.steps.exporting import Export
-from migrate.steps.work import Key, Work
-from migrate.transfer.archive import pack
-from migrate.transfer.export_client import NotTrusted
-from migrate.transfer.upload import UploadClient
 
-READY = "StateToCarry"
-"""Reason of NEEDED: the claim's upload server waits for the files."""
-MOST_ATTEMPTS = 3
-_HEALTH = "/healthz"
+COPIED: dict[str, Kind] = {kind.kind: kind for kind in (SECRET, CONFIGMAP)}
 
 
-def key_of(x: Crossing, disk: Disk) -> Key:
-    """Return the key of the work that carries a state."""
-    return (x.migration.id, "import-disks", disk.target)
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One reference that is copied, with the objects of both sides."""
+
+    carry: Carry
+    source: Object | None
+    target: Object | None
+
+    @property
+    def kind(self) -> Kind:
+        return COPIED[self.carry.reference.kind]
+
+    @property
+    def words(self) -> str:
+        return f"{self.carry.reference.kind} {self.carry.reference.name}"
 
 
-def judged(x: Crossing, disk: Disk, seen: DiskProgress) -> DiskProgress:
-    """Say how far the files are, where their claim waits for them."""
-    work = x.works.get(key_of(x, disk))
-    if seen.reason != READY or work is None:
-        return seen
-    if work.running:
-        return replace(seen, state=State.WAITING, reason="Carrying", message="its files are being sent")
-    if work.error is None:
-        return replace(seen, state=State.WAITING, reason="DiskBinding", message="its files are there, CDI is finishing it")
-    words = str(work.error)
-    if isinstance(work.error, NotTrusted):
-        return replace(seen, state=State.BLOCKED, reason="UploadNotTrusted", message=words)
-    if work.attempt >= MOST_ATTEMPTS:
-        return replace(seen, state=State.FAILED, reason="StateNotCarried", message=words)
-    return replace(seen, message=f"sending its files broke off and is begun again: {words}")
+def loads(x: Crossing, vm: Object, *, namespace_there: bool = True) -> list[Load]:
+    """Look at everything that is copied, on both sides, by name. Nothing where somebody else manages the references."""
+    if x.migration.options.references is References.SKIP:
+        return []
+    found = []
+    for reference in references_of(vm):
+        if reference.rule is Rule.COPIED:
+            kind = COPIED[reference.kind]
+            source = x.source.get(kind, reference.name)
+            target = x.target.get(kind, reference.name) if namespace_there else None
+            found.append(Load(read_carry(reference, source, target), source, target))
+    return found
 
 
-def carry(x: Crossing, export: Export, disk: Disk) -> None:
-    """Start the work, with a token that is good for five minutes."""
-    door = upload_door(x.target.get(CDICONFIG, "config"))
-    link = export.links.url(disk, export.format) if export.links is not None else None
-    if door is None or link is None:
-        raise Blocked.of([no_door(x)])
-    asked = {
-        "apiVersion": UPLOADTOKENREQUEST.api_version(),
-        "kind": UPLOADTOKENREQUEST.kind,
-        "metadata": {"name": x.migration.names.export, "namespace": x.target.namespace},
-        "spec": {"pvcName": disk.target},
-    }
-    path = f"/apis/{UPLOADTOKENREQUEST.api_version()}/namespaces/{x.target.namespace}/{UPLOADTOKENREQUEST.plural}"
-    answer = x.target.call("POST", path, asked)
-    token = str(dig(answer, "status", "token", default="")) if isinstance(answer, dict) else ""
-    x.works.start(key_of(x, disk), _sending(x, export, link, door=door, token=token))
+def made(x: Crossing) -> Iterator[tuple[Cluster, Kind, Object]]:
+    """Yield what this migration copied, or marked to be replaced, on the target."""
+    for word, name in x.migration.references:
+        found = x.target.get(COPIED[word], name)
+        if found is not None and (labels.is_ours(found, x.migration.id) or replaced_by_us(x, found)):
+            yield x.target, COPIED[word], found
 
 
-def _sending(x: Crossing, export: Export, link: str, *, door: UploadDoor, token: str) -> Callable[[Work], object]:
-    def run(work: Work) -> object:
-        source, target = exporting.client_of(x, export), _client(x, door)
-        try:
-            with tempfile.TemporaryFile() as file:
-                found = pack(source, link, file, cancelled=work.cancelled)
-                target.send(door.url, file, length=file.seek(0, 2), bearer=token, cancelled=work.cancelled)
-            return len(found)
-        finally:
-            source.close()
-            target.close()
-
-    return run
+def replaced_by_us(x: Crossing, obj: Object) -> bool:
+    """Tell whether an object of the user carries the note that this migration makes it equal to the source's."""
+    return annotations_of(obj).get(labels.REPLACED_BY) == x.migration.id
 
 
-def _client(x: Crossing, door: UploadDoor) -> UploadClient:
-    return UploadClient(ca_pem=x.migration.options.target_ca + door.ca_pem, token="", clock=x.clock)
+def used_by_others(x: Crossing) -> dict[tuple[str, str], str]:
+    """Return who beside this migration uses Secrets and ConfigMaps of the target's namespace: VMs, pods, unfinished migrations."""
+    found: dict[tuple[str, str], str] = {}
+    for manifest in x.target.list(CONFIGMAP, labels={labels.ID: None, labels.ROLE: "record"}):
+        record = _record(manifest)
+        if record is not None and record.finished is None and record.migration.id != x.migration.id:
+            found |= dict.fromkeys(record.migration.references, f"migration {record.migration.id}")
+    for pod in x.target.list(POD):
+        if controller_of(pod) != ("VirtualMachineInstance", x.migration.target.name):
+            found |= {named: f"pod {name_of(pod)}" for named in names_used_by(pod) if named[1]}
+    for vm in x.target.list(VM):
+        if name_of(vm) != x.migration.target.name:
+            found |= dict.fromkeys(copied(vm), f"VM {name_of(vm)}")
+    return found
 
 
-def no_door(x: Crossing) -> Problem:
-    """Say that the target's CDI takes no files from outside."""
-    return Problem(
-        "the target's CDI takes no uploads from outside, and TPM and EFI state are sent that way",
-        where=f"context {x.target.context}",
-        why="its CDIConfig names no upload proxy: no Ingress or Route leads to the service cdi-uploadproxy",
-        now="create one (or set spec.config.uploadProxyURLOverride of the CDI object), then run again",
-    )
-
-
-def knock(x: Crossing, cdi_config: Object | None) -> Problem | None:
-    """Try the door of uploads before anything is changed. None = it opens."""
-    door = upload_door(cdi_config)
-    if door is None:
-        return no_door(x)
-    where, option = f"target, {door.url}", "give its CA with --target-ca FILE"
+def _record(manifest: Object) -> Record | None:
+    """Read a record; None for one that a newer version wrote and this one cannot read."""
     try:
-        client = _client(x, door)
-        client.probe(door.url + _HEALTH)
-    except NotTrusted as error:
-        return Problem("the upload proxy shows a certificate that is not to be trusted", where=where, why=error.why, now=option)
-    except UsageError as error:
-        return Problem(error.what, where=where, why=error.why, now=option)
-    except MigrateError as error:
-        return Problem("the upload proxy of the target's CDI does not answer", where=where, why=error.why, now=error.now)
-    return None
+        return Record.of_data(dig(manifest, "data", default={}))
+    except ValueError:
+        return None

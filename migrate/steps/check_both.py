@@ -12,7 +12,7 @@ from migrate.model.inventory import Trust
 from migrate.model.migration import Verify
 from migrate.model.observation import Observation, blocked, done
 from migrate.rendering.checks import blocking, findings, warnings
-from migrate.steps import carrying, doors, looks
+from migrate.steps import doors, looks, sending
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.doors import Door
 from migrate.steps.gathering import collect
@@ -59,7 +59,7 @@ def _knock(x: Crossing, facts: Facts, source_door: Door, target_door: Door) -> I
     if options.verify is not Verify.OFF:
         tries.append((facts.target, target_door, options.target_ca, "target"))
     if any(disk.archive for disk in x.migration.disks) and "DataVolume" in facts.target.served:
-        problem = carrying.knock(x, facts.target.cdi_config)
+        problem = sending.knock(x, facts.target.cdi_config)
         if problem is not None:
             yield problem
     for side, door, ca_given, word in tries if x.migration.disks else ():

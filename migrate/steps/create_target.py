@@ -12,6 +12,7 @@ from migrate.reading.machine import written_was
 from migrate.rendering import frames
 from migrate.steps import looks, stamps
 from migrate.steps.base import Crossing, Limits
+from migrate.steps.expanding import travelling
 
 
 class CreateTarget:
@@ -37,7 +38,11 @@ class CreateTarget:
                 why="the VM or its annotation is gone",
                 now="see who changed it; then run the same again",
             )
-        x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, vm, was=was, stamp=stamps.written(x))), ours_ok=True)
+        shown = travelling(x, vm)
+        if shown.problems:
+            raise Blocked.of(shown.problems)
+        frame = frames.vm(x.migration, shown.vm, was=was, stamp=stamps.written(x))
+        x.target.create(*x.render("target/vm.yaml.j2", **frame), ours_ok=True)
 
     def undo(self, x: Crossing) -> Observation:
         refusal = looks.refuse_undo(x)

@@ -13,7 +13,6 @@ from migrate.kube.kinds import (
     CSIDRIVER,
     DATAVOLUME,
     EXPORT,
-    KNOWN,
     KUBEVIRT,
     POD,
     PVC,
@@ -25,21 +24,23 @@ from migrate.kube.kinds import (
     Kind,
 )
 from migrate.model import labels
-from migrate.model.facts import Facts, Side
-from migrate.model.inventory import STATE, ExportHost, Inventory, Reference, Trust
+from migrate.model.facts import Facts, Named, Side
+from migrate.model.inventory import STATE, ExportHost, Inventory, Trust
+from migrate.model.migration import References
 from migrate.model.objects import Object, dig, labels_of, name_of, uid_of
 from migrate.model.was import Was
 from migrate.reading.exporthost import judge
 from migrate.reading.inventory import disks_of
 from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_of
 from migrate.reading.managers import managed_by
-from migrate.reading.references import references_of
 from migrate.reading.state import old_name
 from migrate.reading.users import pods_on, vms_on
 from migrate.steps import forwarding, looks, permissions, rehearsal
 from migrate.steps.base import Crossing
 from migrate.steps.doors import Door, find_door
+from migrate.steps.expanding import matcher_kinds
 from migrate.steps.prepare_target import look_at_namespace
+from migrate.steps.referring import collect_named
 
 _UNSEEN = ExportHost("", "unseen", Trust.GOOD)
 """In place of a host that we may not look for; what is denied is said for itself."""
@@ -54,9 +55,10 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     raised = vm is not None and instance_alive(vmi) and grace_s(vm, vmi) == 0
     stop = ["stop"] * raised
     here, there = (look_at_namespace(cluster) is not None for cluster in (x.source, x.target))
-    needs = permissions.of_source(m, subresources=stop)
+    matchers = matcher_kinds(vm) if vm is not None and m.options.references is not References.SKIP else ()
+    needs = permissions.of_source(m, subresources=stop, matchers=matchers)
     source, source_door = _side(x, x.source, needs, ca_given=m.options.source_ca, namespace_there=here)
-    needs = permissions.of_target(m, namespace_there=there)
+    needs = permissions.of_target(m, namespace_there=there, matchers=matchers)
     target, target_door = _side(x, x.target, needs, ca_given=m.options.target_ca, namespace_there=there)
     facts = Facts(
         source=source,
@@ -69,7 +71,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         there=_there(x, target),
         inventory=_inventory(x, vm, vmi, claims),
         managers=managed_by(vm) if vm is not None else (),
-        missing=tuple(one for one in references_of(vm) if _is_missing(x, one)) if vm is not None and there else (),
+        named=collect_named(x, vm, namespace_there=there) if vm is not None else Named(),
         refused=tuple(_refused(x, vm, was, target, claims)),
         macs_in_use=_macs(x) if there and "VirtualMachine" in target.served else {},
         users=tuple(_users(x)),
@@ -149,19 +151,6 @@ def _inventory(x: Crossing, vm: Object | None, vmi: Object | None, claims: Mappi
         target_vm=m.target.name,
         same_place=same_place,
     )
-
-
-def _is_missing(x: Crossing, reference: Reference) -> bool:
-    """Tell whether the target lacks something that the VM names; what we may not look at counts as there."""
-    kind = next((known for known in KNOWN.values() if known.kind == reference.kind), None)
-    if kind is None:
-        return False
-    if x.target.serves(kind) is None:
-        return True
-    namespace = x.target.namespace if reference.namespace in (None, "", x.migration.source.namespace) else reference.namespace
-    if not x.target.can("get", kind, namespace, name=reference.name):
-        return False
-    return x.target.get(kind, reference.name, namespace) is None
 
 
 def _refused(x: Crossing, vm: Object | None, was: Was, target: Side, claims: Mapping[str, Object]) -> list[rehearsal.Refusal]:

@@ -20,7 +20,7 @@ from migrate.reading.importing import read_import, to_create
 from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
-from migrate.steps import carrying, claims, exporting, import_tools, looks, patches, stamps
+from migrate.steps import claims, exporting, import_tools, looks, patches, sending, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.exporting import Export
 from migrate.steps.work import Works
@@ -83,8 +83,8 @@ class ImportDisks:
             elif seen.reason in RECREATE:
                 _throw_away(x, seen.name)
         for disk, seen in zip(x.migration.disks, disks, strict=True):
-            if seen.reason == carrying.READY and seen.state is State.NEEDED:
-                carrying.carry(x, export, disk)
+            if seen.reason == sending.READY and seen.state is State.NEEDED:
+                sending.carry(x, export, disk)
         wanted = to_create(disks, parallel=x.migration.options.parallel_disks)
         return _create(x, export, [disk for disk in x.migration.disks if disk.target in wanted]) if wanted else None
 
@@ -96,7 +96,7 @@ class ImportDisks:
         if used is not None:
             return used
         for disk in x.migration.disks:
-            x.works.drop(carrying.key_of(x, disk))
+            x.works.drop(sending.key_of(x, disk))
         names = x.migration.names
         gone = looks.remove_all(
             x,
@@ -156,7 +156,7 @@ def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
                 kills=_kills(x, disk.target, volume),
             )
         )
-    read = [carrying.judged(x, disk, seen) for disk, seen in zip(x.migration.disks, read, strict=True)]
+    read = [sending.judged(x, disk, seen) for disk, seen in zip(x.migration.disks, read, strict=True)]
     stuck = frozenset(uid for uid, seen in zip(uids, read, strict=True) if uid and anew(seen) is not seen)
     given_up = _memories.setdefault(x.works, _Memory(stuck)).given_up
     read = [anew(seen) if uid in given_up else seen for uid, seen in zip(uids, read, strict=True)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import (
     CONFIGMAP,
+    CONTROLLERREVISION,
     DATAVOLUME,
     EXPORT,
     INGRESS,
@@ -26,7 +27,7 @@ from migrate.kube.kinds import (
     VMI,
     Kind,
 )
-from migrate.model.migration import Migration, Verify
+from migrate.model.migration import Migration, References, Verify
 
 VM_SUBRESOURCES = Kind("VirtualMachine", "virtualmachines", "subresources.kubevirt.io")
 
@@ -45,8 +46,11 @@ FORWARD = Need(POD, ("get", "create"), "portforward")
 """To reach an export's server through the API server: a websocket is a GET to it, and since 1.35 it wants `create` besides."""
 
 
-def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Need]:
-    """Yield what the source must allow. `subresources`: stop of the VM, where its guest would be killed at once."""
+def of_source(m: Migration, *, subresources: Sequence[str] = (), matchers: Sequence[Kind] = ()) -> Iterator[Need]:
+    """Yield what the source must allow. `subresources`: stop of the VM, where its guest would be killed at once.
+
+    `matchers`: kinds of the instance type and preference that the VM names, where it is looked what they say.
+    """
     yield Need(VM, ("get", "list", "watch", "patch"))
     yield Need(VMI, ("get", "list", "watch"))
     yield Need(POD, ("list", "watch"))
@@ -56,12 +60,14 @@ def of_source(m: Migration, *, subresources: Sequence[str] = ()) -> Iterator[Nee
         yield Need(DATAVOLUME, ("get",))
         yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
         yield Need(SECRET, ("get", "create", "delete"))
+    yield from of_copying(m)
+    yield from of_expanding(matchers)
     for word in subresources:
         yield Need(VM_SUBRESOURCES, ("update",), word)
 
 
-def of_target(m: Migration, *, namespace_there: bool = True) -> Iterator[Need]:
-    """Yield what the target must allow. `namespace_there`: the namespace that may be made is there already."""
+def of_target(m: Migration, *, namespace_there: bool = True, matchers: Sequence[Kind] = ()) -> Iterator[Need]:
+    """Yield what the target must allow. `namespace_there`: the namespace that may be made is there already; `matchers` as of the source."""
     yield Need(LEASE, ("get", "create", "update", "delete"))
     yield Need(VM, ("get", "list", "watch", "create", "patch", "delete"))
     yield Need(VMI, ("get", "list", "watch"))
@@ -77,8 +83,33 @@ def of_target(m: Migration, *, namespace_there: bool = True) -> Iterator[Need]:
         yield Need(UPLOADTOKENREQUEST, ("create",))
     if m.disks and m.options.verify is not Verify.OFF:
         yield Need(EXPORT, ("get", "list", "watch", "create", "delete"))
+    for kind in _carried(m):
+        yield Need(kind, ("get", "create", "patch", "delete"))
+    for kind in matchers:
+        yield Need(kind, ("get",))
     if m.options.create_namespace and not namespace_there:
         yield Need(NAMESPACE, ("get", "create"))
+
+
+def of_copying(m: Migration) -> Iterator[Need]:
+    """Yield what it takes to look at what is copied, on either side."""
+    for kind in _carried(m):
+        yield Need(kind, ("get",))
+
+
+def of_expanding(matchers: Sequence[Kind]) -> Iterator[Need]:
+    """Yield what it takes on the source to learn what instance types and preferences say, and to have them written into the VM."""
+    for kind in matchers:
+        yield Need(kind, ("get",))
+    if matchers:
+        yield Need(CONTROLLERREVISION, ("get",))
+        yield Need(VM_SUBRESOURCES, ("get",), "expand-spec")
+
+
+def _carried(m: Migration) -> tuple[Kind, ...]:
+    """Return the kinds of which copies may be made."""
+    named = {kind for kind, _ in m.references} if m.options.references is not References.SKIP else set()
+    return tuple(kind for kind in (SECRET, CONFIGMAP) if kind.kind in named)
 
 
 def of_retirement(m: Migration) -> Iterator[Need]:
@@ -100,12 +131,16 @@ def of_host(kubevirt_namespace: str) -> Need:
 
 def denied(cluster: Cluster, needs: Iterable[Need]) -> tuple[str, ...]:
     """Ask for each on what the cluster serves, and name in words those that are refused."""
-    return tuple(
-        _words(cluster, need, verb)
+    asked = {
+        (need.kind, verb, need.subresource, need.namespace): need
         for need in needs
         if need.subresource or cluster.serves(need.kind) is not None
         for verb in need.verbs
-        if not cluster.can(verb, need.kind, need.namespace, subresource=need.subresource)
+    }
+    return tuple(
+        _words(cluster, need, verb)
+        for (kind, verb, subresource, namespace), need in asked.items()
+        if not cluster.can(verb, kind, namespace, subresource=subresource)
     )
 
 

@@ -15,6 +15,7 @@ from migrate.model.was import Was
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
 from migrate.steps.base import Crossing
+from migrate.steps.expanding import travelling
 
 Refusal = tuple[str, str]
 """(`DataVolume db-1-data`, the cluster's sentence)"""
@@ -54,7 +55,7 @@ def rehearse_contents(
         )
         refusals += _try(f"DataVolume {disk.target}", "target/datavolume.yaml.j2", frame, x)
     if x.target.get(VM, x.migration.target.name) is None:
-        frame = frames.vm(x.migration, vm, was=was)
+        frame = frames.vm(x.migration, travelling(x, vm).vm, was=was)
         refusals += _try(f"VirtualMachine {x.migration.target.name}", "target/vm.yaml.j2", frame, x)
     return refusals
 

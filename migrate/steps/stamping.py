@@ -8,14 +8,14 @@ from migrate.kube.kinds import DATAVOLUME as DISK
 from migrate.model import labels
 from migrate.model.errors import Conflict, Refused
 from migrate.model.objects import Object, leaving, name_of, uid_of
-from migrate.steps import looks, patches, stamps
+from migrate.steps import carrying, looks, patches, stamps
 from migrate.steps.base import Crossing
 
 Thing = tuple[Cluster, Kind, Object]
 
 
 def lacking(x: Crossing) -> list[Thing]:
-    """List what is there of this migration and does not carry our number: both VMs, the target's disks, the record."""
+    """List what is there of this migration and does not carry our number: both VMs, the target's disks, the record, references."""
     m = x.migration
     vm = x.source.get(VM, m.source.name)
     found: list[Thing] = [(x.source, VM, vm)] if vm is not None and uid_of(vm) == m.source_uid else []
@@ -23,6 +23,7 @@ def lacking(x: Crossing) -> list[Thing]:
         if x.target.serves(kind) is not None and (there := x.target.get(kind, name)) is not None and labels.is_ours(there, m.id):
             found.append((x.target, kind, there))
     found += [(x.target, DISK, disk) for disk in looks.disks_there(x)]
+    found += carrying.made(x)
     return [thing for thing in found if not stamps.carries(x, thing[2]) and not leaving(thing[2])]
 
 

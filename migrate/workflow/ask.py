@@ -13,6 +13,7 @@ from migrate.model.record import Record, differences
 from migrate.model.refs import VMRef
 from migrate.reading.inventory import claims_of, disks_of
 from migrate.reading.machine import halted_by
+from migrate.reading.references import copied
 from migrate.steps import looks
 from migrate.workflow import records
 
@@ -91,6 +92,7 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
         target_cluster_uid=target_uid,
         options=_with_recorded_cas(question.options, record),
         disks=record.migration.disks if record is not None and halted_by(vm) == id_ else inventory.disks,
+        references=tuple(dict.fromkeys((*copied(vm), *(record.migration.references if record is not None else ())))),
     )
     if strict and record is not None and record.finished is None:
         _same_options(migration, record)

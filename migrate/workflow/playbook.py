@@ -16,6 +16,7 @@ STEPS = (
     "claim-source",
     "prepare-target",
     "claim-target",
+    "carry-references",
     "stop-source",
     "publish-disks",
     "import-disks",

@@ -15,16 +15,17 @@ from typing import Any
 from typer.testing import CliRunner
 
 from migrate.cli.app import app
-from migrate.kube.kinds import DATAVOLUME, INGRESS, LEASE, PVC, ROUTE, VM
+from migrate.kube.kinds import CONFIGMAP, CONTROLLERREVISION, DATAVOLUME, INGRESS, LEASE, PVC, ROUTE, SECRET, VM
 from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
 from migrate.model import labels
-from migrate.model.migration import Names, Start, Verify
+from migrate.model.migration import Names, References, Start, Verify
 from migrate.model.report import Outcome
 from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
 from migrate.workflow.cleanup import Rules, leftovers
 from tests.accounts import Accounts, accounts_of
+from tests.flows.exhibits import config_map, on_both, secret, sizes, tastes
 from tests.flows.flow import Flow, interrupt
 from tests.machines import disk, keeping, machine
 
@@ -172,23 +173,57 @@ def a_claim_that_was_let_go_is_taken(stage: Stage) -> None:
 
 
 def references_are_looked_for(stage: Stage) -> None:
-    """Everything that a VM may refer to is looked at on the target; what is missing is said, and nothing is refused to us."""
-    for scope in ("", "Cluster"):
+    """Everything that a VM may refer to is looked at on the target; what is missing is said, and nothing is refused to us.
 
-        def refer(spec: dict[str, Any], scope: str = scope) -> None:
-            spec["instancetype"] = {"kind": f"VirtualMachine{scope}Instancetype", "name": "small"}
-            spec["preference"] = {"kind": f"VirtualMachine{scope}Preference", "name": "linux"}
+    The revisions of its instance type and preference are gone, so these are looked at on the source themselves; the target has equal ones.
+    """
+    east = stage.lab.east.client("lab/user").at(NAMESPACE)
+    for scope in ("", "Cluster"):
+        kinds = [f"VirtualMachine{scope}{word}" for word in ("Instancetype", "Preference")]
+        stage.lab.plant(on_both(sizes(kinds[0], "small", namespace=NAMESPACE), tastes(kinds[1], "linux", namespace=NAMESPACE)))
+
+        def refer(spec: dict[str, Any], kinds: list[str] = kinds) -> None:
             guest = spec["template"]["spec"]
+            del guest["domain"]["memory"]
+            spec["instancetype"], spec["preference"] = {"kind": kinds[0], "name": "small"}, {"kind": kinds[1], "name": "linux"}
             guest["priorityClassName"] = "high"
             guest["networks"].append({"name": "second", "multus": {"networkName": "wire"}})
             guest["domain"]["devices"]["interfaces"].append({"name": "second", "bridge": {}})
             guest["volumes"].append({"name": "account", "serviceAccount": {"serviceAccountName": "robot"}})
             guest["domain"]["devices"]["disks"].append({"name": "account", "disk": {"bus": "virtio"}})
+            guest["resourceClaims"] = [{"name": "a", "resourceClaimName": "card"}, {"name": "b", "resourceClaimTemplateName": "cards"}]
 
         flow = stage.plant(alter=refer)
-        said = str(flow.plan().report.problems)
-        for word in (f"VirtualMachine{scope}Instancetype small", "linux", "high", "wire", "robot"):
-            assert word in said
+        flow.until(lambda flow=flow: (flow.vm() or {}).get("status", {}).get("preferenceRef"), what="the revisions")
+        for one in east.list(CONTROLLERREVISION):
+            east.delete(CONTROLLERREVISION, one["metadata"]["name"])
+        report = flow.plan().report
+        said = str(report.problems)
+        assert all(word in said for word in ("PriorityClass high", "wire", "robot", "ResourceClaim card", "ResourceClaimTemplate cards"))
+        assert len(report.problems) == 5, said
+    east.close()
+
+
+def what_a_vm_names_is_carried(stage: Stage) -> None:
+    """Secrets and ConfigMaps are copied, one is replaced; an instance type is written into the VM; all of it is taken back."""
+
+    def refer(spec: dict[str, Any]) -> None:
+        guest = spec["template"]["spec"]
+        del guest["domain"]["memory"]
+        spec["instancetype"] = {"kind": "VirtualMachineInstancetype", "name": "own"}
+        guest["volumes"] += [{"name": "key", "secret": {"secretName": "key"}}, {"name": "conf", "configMap": {"name": "conf"}}]
+        guest["domain"]["devices"]["disks"] += [{"name": word, "disk": {"bus": "virtio"}} for word in ("key", "conf")]
+
+    here = {"namespace": NAMESPACE}
+    own = sizes("VirtualMachineInstancetype", "own", **here)
+    stage.lab.plant([secret("key", **here), config_map("conf", **here), own, config_map("conf", "other", cluster="west", **here)])
+    flow = stage.plant(alter=refer, references=References.REPLACE)
+    flow.when("verify-disks", "Comparing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert (flow.west.get(CONFIGMAP, "conf") or {})["data"] == {"a": "plain"}
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert (flow.west.get(CONFIGMAP, "conf") or {})["data"] == {"a": "other"}
+    assert flow.west.get(SECRET, "key") is None
 
 
 def the_proof_goes_through_the_api_server(stage: Stage) -> None:
@@ -247,6 +282,7 @@ DEEDS = (
     an_evicted_importer_is_replaced,
     a_claim_that_was_let_go_is_taken,
     references_are_looked_for,
+    what_a_vm_names_is_carried,
     the_proof_goes_through_the_api_server,
     leftovers_are_removed,
     a_finished_move_is_proven_and_retired,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from migrate.model.errors import Problem
-from migrate.model.facts import Facts, Side
+from migrate.model.facts import Facts, Named, Side
 from migrate.model.inventory import ExportHost, Inventory, ManagedBy, Reference, Trust
 from migrate.model.migration import Identity, Options, Start, Verify
 from migrate.model.was import Was
@@ -98,7 +98,9 @@ def facts_of(given: Case) -> Facts:
         inventory=Inventory(
             (), tuple(Problem(what, why="w", now="n") for what in given.get("problems", ())), tuple(given.get("left_behind", ()))
         ),
-        missing=tuple(Reference(kind, name, namespace, "volume x", needed) for kind, name, namespace, needed in given.get("missing", ())),
+        named=Named(
+            missing=tuple(Reference(kind, name, space, "volume x", needed) for kind, name, space, needed in given.get("missing", ()))
+        ),
         there={(kind, name): {"metadata": {"name": name, "labels": labels}} for kind, name, labels in given.get("there", ())},
     )
     return replace(facts, **given.get("facts", {}))

@@ -39,6 +39,13 @@ FRAMES: dict[str, dict[str, Any]] = {
     "target/state.yaml.j2": frames.state(
         M, disk("persistent-state-for-db-x1", archive=True), placement=Placement("nfs", "Filesystem"), generation=7
     ),
+    "target/secret.yaml.j2": frames.reference(
+        M,
+        {"metadata": {"name": "init", "labels": {"app": "db", "kubevirt-migrate.io/id": "old"}, "annotations": {"note": "n"}}},
+        content={"data": {"userdata": "eA=="}, "type": "Opaque", "immutable": True},
+        stamp={"kubevirt-migrate.io/claim": "1"},
+    ),
+    "target/configmap.yaml.j2": frames.before(M, kind="ConfigMap", name="conf", content={"data": {"a": "{{ b }}\n---"}}),
     "target/vm.yaml.j2": frames.vm(M, VM, was=Was(running=True)),
     "target/record.yaml.j2": frames.record(M, RECORD),
     "target/claim.yaml.j2": frames.claim(M, name="claim", namespace="shop", holder="me", seconds=60, acquired=NOON, renewed=NOON),

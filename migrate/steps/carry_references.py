@@ -1,0 +1,139 @@
+"""Bring along the Secrets and ConfigMaps that the VM names and no export carries (docs/what-travels.md), while the source still runs.
+
+Copies belong to the VM from then on: they stay after the move. An undo removes those that we made and nobody else has come to use, and
+brings back what was there before we replaced it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from migrate.kube.kinds import CONFIGMAP, SECRET, VM
+from migrate.model import labels
+from migrate.model.errors import Problem
+from migrate.model.inventory import Standing
+from migrate.model.migration import References
+from migrate.model.objects import Object, dig, leaving, name_of
+from migrate.model.observation import Observation, blocked, done, needed, waiting
+from migrate.reading.carrying import CONTENT, content_of
+from migrate.rendering import frames
+from migrate.rendering.checks_references import remedy
+from migrate.steps import carrying, looks, patches, stamps
+from migrate.steps.base import Crossing, Limits
+from migrate.steps.carrying import COPIED, Load
+
+_TEMPLATES = {SECRET: "target/secret.yaml.j2", CONFIGMAP: "target/configmap.yaml.j2"}
+
+
+class CarryReferences:
+    """Copy what is missing on the target, use what is equal, and make equal what differs only if that was asked for."""
+
+    name = "carry-references"
+    limits = Limits(quiet=timedelta(minutes=5), acts=3)
+    until: str | None = None
+
+    def observe(self, x: Crossing) -> Observation:
+        if x.migration.options.references is References.SKIP:
+            return done("ReferencesSkipped", "what the VM names is left to those who manage it (--references skip)")
+        vm = x.source.get(VM, x.migration.source.name)
+        if vm is None or looks.released(x, vm):
+            return done("ReferencesThere", "there is nothing left to carry")
+        loads = carrying.loads(x, vm)
+        other = tuple(differs(x, load) for load in loads if load.carry.standing is Standing.DIFFERS and not _may_replace(x, load))
+        if other:
+            return blocked("ReferenceDiffers", *other)
+        going = [load.words for load in loads if leaving(load.target)]
+        if going:
+            return waiting("BeingDeleted", f"waiting until {', '.join(going)} on the target {'is' if len(going) == 1 else 'are'} gone")
+        left = [load.words for load in loads if load.carry.standing in (Standing.ABSENT, Standing.DIFFERS)]
+        if left:
+            return needed("ReferencesMissing", f"to be carried: {', '.join(left)}")
+        there = [load.words for load in loads if load.carry.standing is Standing.EQUAL]
+        return done(
+            "ReferencesThere", f"the target has what the VM names: {', '.join(there)}" if there else "the VM names nothing to carry"
+        )
+
+    def act(self, x: Crossing) -> None:
+        vm = x.source.get(VM, x.migration.source.name)
+        for load in carrying.loads(x, vm) if vm is not None else ():
+            if load.source is not None and load.carry.standing is Standing.ABSENT:
+                content = content_of(load.source)
+                frame = frames.reference(x.migration, load.source, content=content, stamp=stamps.written(x))
+                x.target.create(*x.render(_TEMPLATES[load.kind], **frame), there_ok=True)
+            elif load.carry.standing is Standing.DIFFERS and _may_replace(x, load):
+                _replace(x, load)
+
+    def undo(self, x: Crossing) -> Observation:
+        made = list(carrying.made(x))
+        users = carrying.used_by_others(x) if any(labels.is_ours(dict(obj), x.migration.id) for _, _, obj in made) else {}
+        kept, left = [], []
+        for cluster, kind, obj in made:
+            words, user = f"{kind} {name_of(obj)}", users.get((kind.kind, name_of(obj)))
+            if not labels.is_ours(dict(obj), x.migration.id):
+                _restore(x, kind.kind, obj)
+                left.append(words)
+            elif user is not None:
+                kept.append(f"{words} (used by {user})")
+            else:
+                left.append(words)
+                if not leaving(obj):
+                    stamps.delete(x, cluster, kind, obj)
+        if left:
+            return waiting("BeingDeleted", f"waiting until {', '.join(left)} on the target {'is' if len(left) == 1 else 'are'} as before")
+        befores = [(x.target, COPIED[kind], x.migration.names.before_of(kind, name)) for kind, name in x.migration.references]
+        seen = looks.remove_all(x, *befores)
+        return done("Removed", f"left in place: {', '.join(kept)}") if kept and seen.reason == "Removed" else seen
+
+
+def differs(x: Crossing, load: Load) -> Problem:
+    """Say in what the target's differs, and what can be done about it."""
+    carry = load.carry
+    return Problem(
+        f"{load.words} of the target differs from the source's",
+        where=f"{x.target.context}, namespace {x.target.namespace}",
+        why="; ".join((*carry.differences, *([f"it cannot be replaced: {carry.fixed}"] if carry.fixed else []))),
+        now=remedy(carry),
+    )
+
+
+def _may_replace(x: Crossing, load: Load) -> bool:
+    return x.migration.options.references is References.REPLACE and not load.carry.fixed
+
+
+def _replace(x: Crossing, load: Load) -> None:
+    """Make the target's equal: note whose doing it is, keep what it was, then overwrite it under our claim.
+
+    A run that dies in between is continued here: what was kept first stays kept.
+    """
+    assert load.source is not None
+    assert load.target is not None
+    kind, name = load.kind, name_of(load.target)
+    found = load.target
+    if not carrying.replaced_by_us(x, found) and not labels.is_ours(dict(found), x.migration.id):
+        noted = {labels.REPLACED_BY: x.migration.id, **stamps.written(x)}
+        found = x.target.patch(kind, name, patches.guarded(found, patches.annotate(found, noted)))
+    if carrying.replaced_by_us(x, found):
+        content = {field: value for field, value in content_of(found).items() if field != "immutable"}
+        frame = frames.before(x.migration, kind=kind.kind, name=name, content=content)
+        x.target.create(*x.render(_TEMPLATES[kind], **frame), ours_ok=True)
+    x.target.patch(kind, name, stamps.guarded(x, found, _content(found, load.source)))
+
+
+def _restore(x: Crossing, kind: str, obj: Object) -> None:
+    """Give an object of the user back what it held before we replaced it, and take our notes off it."""
+    before = x.target.get(COPIED[kind], x.migration.names.before_of(kind, name_of(obj)))
+    kept = before if before is not None and labels.is_ours(before, x.migration.id) else obj
+    notes = patches.annotate(obj, {labels.REPLACED_BY: None, labels.CLAIM: None})
+    x.target.patch(COPIED[kind], name_of(obj), stamps.guarded(x, obj, _content(obj, kept), notes))
+
+
+def _content(obj: Object, wanted: Object) -> patches.Operations:
+    """Return the operations that give an object the content of another one."""
+    found: patches.Operations = []
+    for field in CONTENT:
+        value = dig(wanted, field, default={})
+        if value:
+            found.append({"op": "add", "path": f"/{field}", "value": dict(value)})
+        elif field in obj:
+            found.append({"op": "remove", "path": f"/{field}"})
+    return found
