@@ -1,8 +1,9 @@
 """What earlier runs left behind, found on both sides by our label, and nothing else.
 
-Leftovers are scaffolding: exports, their tokens, CA and header, claims. Disks and VMs are never among them (that is what `undo` is for),
-and a migration that is not finished and whose claim may be alive is not touched at all. A claim is alive while its renewTime changes: it
-is looked at twice, since wall clocks are never compared. Secrets are never listed: they are asked for by the names that ids give.
+Leftovers are scaffolding: exports, their tokens, CA and header, claims. Disks, VMs and what was copied for them are never among them (that
+is what `undo` is for), and a migration that is not finished and whose claim may be alive is not touched at all. A claim is alive while its
+renewTime changes: it is looked at twice, since wall clocks are never compared. Secrets are never listed: they are asked for by the names
+that ids give.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
         target,
         everywhere[1],
         (EXPORT, CONFIGMAP, LEASE),
-        frozenset({"proof", "token", "ca", "header", "claim"}),
+        frozenset({"proof", "token", "ca", "header", "claim", "before"}),
         lambda names: (names.proof_token, names.header),
         {VM: labels.ID, DATAVOLUME: labels.ID},
         lambda m: (m.target_cluster_uid, m.target),
@@ -145,15 +146,14 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     now, found, spared = clock.now(), dict[str, Found](), dict[str, str]()
     for side in (here, there):
         listed = list(_ours(side))
-        for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values()))):
+        befores = _befores(target, known.values()) if side is there else ()
+        for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values())), *befores):
             owner = _owner(obj)
-            if (
-                labels_of(obj).get(labels.ROLE) not in side.roles
-                or leaving(obj)
-                or owner in alive
-                or not _older(obj, rules.older_than, now)
-            ):
+            role = labels_of(obj).get(labels.ROLE)
+            if role not in side.roles or leaving(obj) or owner in alive or not _older(obj, rules.older_than, now):
                 continue
+            if role == "before" and not _ended(known.get(owner)):
+                continue  # an undo brings it back
             words = _may_run(known.get(owner), here) if side is there and owner not in unread else _UNREAD if owner in unread else ""
             if words:
                 spared[owner] = f"what {side.cluster.context} holds of migration {owner}: {words}"
@@ -213,6 +213,19 @@ def _secrets(side: _Side, places: set[tuple[str, str]]) -> Iterator[tuple[Kind, 
             secret = side.cluster.get(SECRET, name, space)
             if secret is not None and labels.is_ours(secret, owner):
                 yield SECRET, secret
+
+
+def _befores(target: Cluster, known: Iterable[Record]) -> Iterator[tuple[Kind, Object]]:
+    """Ask for the Secrets that finished migrations replaced, as they were before."""
+    for m in (record.migration for record in known if _ended(record)):
+        for word, name in m.references:
+            secret = target.get(SECRET, m.names.before_of(word, name), m.target.namespace) if word == SECRET.kind else None
+            if secret is not None and labels.is_ours(secret, m.id):
+                yield SECRET, secret
+
+
+def _ended(record: Record | None) -> bool:
+    return record is not None and record.finished is not None
 
 
 def _alive(sides: tuple[_Side, ...], *, clock: Clock) -> tuple[set[str], _Claims]:

@@ -20,6 +20,7 @@ POINTS = [
     "check-both",
     "claim-source",
     "prepare-target",
+    "carry-references",
     "stop-source",
     "publish-disks",
     "import-disks",

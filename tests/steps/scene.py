@@ -56,10 +56,10 @@ class Scene:
         self.west = self._open("west", target_namespace)
         if strategy not in ("Halted", "Manual"):
             self.until(lambda: self.phase(self.east) == "Running")
-        question = Question(VMRef("east", "shop", name), VMRef("west", target_namespace, name), Options(**options))
+        self._question = Question(VMRef("east", "shop", name), VMRef("west", target_namespace, name), Options(**options))
         self.bell = threading.Event()
         self.x = Crossing(
-            migration=ask(question, self.east, self.west).migration,
+            migration=ask(self._question, self.east, self.west).migration,
             source=self.east,
             target=self.west,
             render=Renderer([find_data("templates")]).render,
@@ -82,6 +82,10 @@ class Scene:
                 cluster.delete(DATAVOLUME, name)
         self.east.close()
         self.west.close()
+
+    def ask_again(self) -> None:
+        """Ask as if anew, after the VM was changed."""
+        self.x = replace(self.x, migration=ask(self._question, self.east, self.west).migration)
 
     def options(self, **changes: Any) -> None:
         """Ask for something else from now on."""

@@ -1,0 +1,174 @@
+"""What the target has already under the names that the VM uses: used, refused with the difference, or replaced and brought back."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+from migrate.kube.kinds import CONFIGMAP, SECRET, VM
+from migrate.model import labels
+from migrate.model.migration import Names, References, Start
+from migrate.model.report import Outcome
+from migrate.workflow.cleanup import Rules, leftovers
+from tests.flows.conftest import Begin
+from tests.flows.exhibits import config_map, secret, volume
+from tests.flows.flow import Flow
+from tests.machines import machine
+
+HIDDEN = "hunter2-of-the-target"
+
+
+def named(vm: str, word: str) -> str:
+    return f"{vm}-{word}"
+
+
+def two(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Let a VM name a Secret and a ConfigMap."""
+    volume(secret={"secretName": "NAME"})(spec, named(name, "key"))
+    volume(configMap={"name": "NAME"})(spec, named(name, "conf"))
+    return [secret(named(name, "key")), config_map(named(name, "conf"))]
+
+
+def other_there(flow: Flow, **body: Any) -> None:
+    """Plant others of these names on the target."""
+    flow.lab.plant(
+        [secret(named(flow.name, "key"), HIDDEN, cluster="west", **body), config_map(named(flow.name, "conf"), "theirs", cluster="west")]
+    )
+
+
+def held(flow: Flow) -> list[dict[str, Any]]:
+    """Return what the target holds under these names: data, labels, annotations."""
+    found = (flow.west.get(SECRET, named(flow.name, "key")), flow.west.get(CONFIGMAP, named(flow.name, "conf")))
+    return [{key: (one or {}).get(key) for key in ("type", "data", "binaryData")} | _notes(one or {}) for one in found]
+
+
+def _notes(one: dict[str, Any]) -> dict[str, Any]:
+    return {key: (one.get("metadata") or {}).get(key) for key in ("labels", "annotations")}
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_differs_is_shown_and_never_overwritten(begin: Begin) -> None:
+    """The difference is said before anything is changed, of a Secret the key only, and nothing is written."""
+    flow = begin(disks=(), strategy="Halted", alter=two)
+    other_there(flow)
+    before = held(flow)
+    assert flow.writes(lambda: refused(flow)) == []
+    report = flow.plan().report
+    said = " ".join(f"{problem.what} {problem.why} {problem.now}" for problem in report.problems)
+    assert report.reason == "CheckFailed"
+    assert f"Secret {named(flow.name, 'key')} of the target differs" in said
+    assert "key userdata differs" in said
+    assert "key a: 'plain' on the source, 'theirs' on the target" in said
+    assert "--references replace" in said
+    for text in (HIDDEN, base64.b64encode(HIDDEN.encode()).decode(), "s3cret"):
+        assert text not in str([report, flow.events])
+    assert held(flow) == before
+
+
+def refused(flow: Flow) -> None:
+    assert flow.move().report.outcome is Outcome.BLOCKED
+
+
+def test_what_is_fixed_cannot_be_replaced(begin: Begin) -> None:
+    """An immutable Secret is refused with the reason even with --references replace."""
+    flow = begin(disks=(), strategy="Halted", alter=two, references=References.REPLACE)
+    other_there(flow, immutable=True)
+    report = flow.move().report
+    assert "it cannot be replaced: it is immutable" in str(report.problems)
+    assert flow.writes(flow.move) == []
+
+
+def test_what_is_replaced_is_brought_back(begin: Begin) -> None:
+    """With --references replace the target gets the source's content; an undo brings back what was there, with labels and notes."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    other_there(flow)
+    before = held(flow)
+    flow.when("create-target", "TargetMissing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert [one["data"] for one in held(flow)] == [{"userdata": base64.b64encode(b"s3cret").decode()}, {"a": "plain"}]
+    assert not any(labels.ID in one["labels"] for one in held(flow))
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert held(flow) == before
+    assert kept(flow) == []
+
+
+def kept(flow: Flow) -> list[str]:
+    """Name what is kept of objects that were replaced."""
+    names = Names.of(flow.events[0].migration, "")
+    found = [(SECRET, named(flow.name, "key")), (CONFIGMAP, named(flow.name, "conf"))]
+    return [name for kind, name in found if flow.west.get(kind, names.before_of(kind.kind, name)) is not None]
+
+
+def test_cleanup_after_a_replacing_move(begin: Begin) -> None:
+    """What was there before goes once the migration is finished; what travels with the VM stays."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    flow.lab.plant([secret(named(flow.name, "key"), HIDDEN, cluster="west")])
+    flow.when("create-target", "TargetMissing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert [line for line in leftover(flow) if "before" in line] == []
+    assert flow.move().report.outcome is Outcome.MOVED
+    assert kept(flow) == [named(flow.name, "key")]
+    assert [line.split("/")[1].split(":")[0] for line in leftover(flow)] == [
+        Names.of(flow.events[0].migration, "").before_of("Secret", named(flow.name, "key"))
+    ]
+    copy = flow.west.get(CONFIGMAP, named(flow.name, "conf"))
+    assert labels.is_ours(copy or {})
+
+
+def leftover(flow: Flow) -> list[str]:
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        every = leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.lab.clock, everywhere=(False, False)).found
+        return [one.words for one in every if flow.events[0].migration in (one.object["metadata"]["labels"] or {}).values()]
+
+
+def test_a_copy_that_others_use_stays(begin: Begin) -> None:
+    """Two copies were made; one has come to be used by another VM of the target: an undo removes the other one, and says what stays."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two)
+    flow.when("create-target", "TargetMissing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    user = machine(f"{flow.name}-user", volumes=[{"name": "c", "configMap": {"name": named(flow.name, "conf")}}], cluster="west")
+    flow.lab.plant([user])
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert flow.west.get(SECRET, named(flow.name, "key")) is None
+    assert flow.west.get(CONFIGMAP, named(flow.name, "conf")) is not None
+    assert any(
+        f"left in place: ConfigMap {named(flow.name, 'conf')} (used by VM {flow.name}-user)" in event.message for event in flow.events
+    )
+    flow.west.delete(VM, f"{flow.name}-user")
+
+
+def test_two_vms_share_what_they_name(begin: Begin) -> None:
+    """The second finds the first one's copy equal and uses it; as long as its move is not finished, an undo of the first leaves it."""
+    first = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two)
+
+    def same(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+        volume(secret={"secretName": named(first.name, "key")})(spec, "key")
+        return []
+
+    second = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=same)
+    for flow in (first, second):
+        flow.when("create-target", "TargetMissing", interrupt)
+        assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert first.undo().report.outcome is Outcome.UNDONE
+    copy = first.west.get(SECRET, named(first.name, "key"))
+    assert labels.is_ours(copy or {}, first.events[0].migration)
+    assert second.move().report.outcome is Outcome.MOVED
+
+
+def test_those_who_manage_references_elsewhere_are_left_alone(begin: Begin) -> None:
+    """--references skip: what differs is used, what is missing is said, nothing is read of the source and nothing is written."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.SKIP)
+    flow.lab.plant([secret(named(flow.name, "key"), HIDDEN, cluster="west")])
+    before = held(flow)
+    ending = flow.move()
+    assert ending.report.outcome is Outcome.MOVED
+    told = [problem.what for event in flow.events if event.step == "check-both" for problem in event.problems]
+    assert f"ConfigMap {named(flow.name, 'conf')} is missing on the target" in told
+    assert held(flow) == before
+    assert any(event.reason == "ReferencesSkipped" for event in flow.events)
