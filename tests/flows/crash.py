@@ -104,6 +104,8 @@ class Story:
     playbook: str = "cold-move"
     keeps: bool = False
     """The VM has a persistent TPM and persistent EFI variables."""
+    alter: Callable[[dict[str, Any], str], Sequence[dict[str, Any]]] = lambda *_: ()
+    """May change the VM before it is planted in that namespace, and returns what else is planted."""
     inside: bool = False
     """No link leads from outside to the target's exports, so the proof goes through a port-forward."""
 
@@ -289,10 +291,12 @@ def _planted(lab: Lab, story: Story) -> Iterator[Flow]:
     vm = machine("vm", DISKS, strategy="Always", namespace=space)
     vm = keeping(vm) if story.keeps else vm
     vm["spec"]["template"]["metadata"]["annotations"] = {"lab.kubevirt-migrate.io/shutdown-seconds": str(SHUTDOWN_S)}
+    more = story.alter(vm, space)
     lab.plant(
         [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "annotations": both}},
             *(disk(name, mib=1, namespace=space) for name in DISKS),
+            *more,
             vm,
         ]
     )

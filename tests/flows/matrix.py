@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
@@ -18,12 +19,13 @@ from migrate.workflow.ask import Question
 from migrate.workflow.cleanup import Rules, leftovers
 from migrate.workflow.run import Ending
 from tests.flows.crash import Clean, Point, Story, clean, killed, living, points
+from tests.flows.exhibits import config_map, secret, volume
 from tests.flows.flow import Flow
 from tests.flows.gate import bury
 
 PLAYBOOKS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "playbooks").glob("*.yaml"))
 """All that there are; a new one is in the matrix because it is there."""
-NOT_ABOUT_BYTES = frozenset({"start", "on_failure", "identity"})
+NOT_ABOUT_BYTES = frozenset({"start", "on_failure", "identity", "references"})
 """Choices that change neither how bytes travel nor how they are proven."""
 BYTES = ("import-disks", "create-target", "verify-disks")
 """Steps that another way of moving or proving bytes goes through otherwise."""
@@ -83,6 +85,24 @@ def _told(title: str, point: Point, other: Iterable[str]) -> list[str]:
 def writes(model: Clean) -> list[Point]:
     """Choose every write, before and after."""
     return [point for point in points(model.requests) if point.request.sort == "write"]
+
+
+def carrying(model: Clean) -> list[Point]:
+    """Choose the writes that bring along what the VM of `naming` names, or take that back, which is told by what they are about."""
+    return [
+        point
+        for point in writes(model)
+        if point.request.step == "carry-references"
+        or re.search(r"/(secrets|configmaps)/(key|other|conf|\S+-before-\S+)$", point.request.words)
+    ]
+
+
+def naming(vm: dict[str, Any], space: str) -> list[dict[str, Any]]:
+    """Let a VM name a Secret and a ConfigMap that the target lacks, and a Secret of which it has another one."""
+    for key, body in (("key", "secret"), ("other", "secret"), ("conf", "configMap")):
+        volume(**{body: {"secretName" if body == "secret" else "name": "NAME"}})(vm["spec"], key)
+    theirs = secret("other", "theirs", cluster="west", namespace=space)
+    return [secret("key", namespace=space), secret("other", namespace=space), config_map("conf", namespace=space), theirs]
 
 
 def looks(model: Clean) -> list[Point]:
