@@ -7,6 +7,7 @@ from typing import Any
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, SECRET, VM
 from migrate.model import labels
 from migrate.model.migration import Format, Verify
+from tests.flows.exhibits import secret, volume
 from tests.flows.faults import Harm, at_step, fault, mid_import, ordered
 from tests.flows.flow import Flow
 from tests.machines import disk, machine
@@ -222,6 +223,20 @@ def machine_name_taken(flow: Flow, step: str) -> Harm:
     yield
     flow.west.delete(VM, flow.name)
     flow.until(lambda: flow.vm("west") is None)
+    yield
+
+
+def _named(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    volume(secret={"secretName": "NAME"})(spec, f"{name}-key")
+    return [secret(f"{name}-key")]
+
+
+@fault(alter=_named)
+def reference_taken(flow: Flow, step: str) -> Harm:
+    name = f"{flow.name}-key"
+    flow.when(step, "ReferencesMissing", lambda: flow.lab.plant([secret(name, "theirs", cluster="west")]))
+    yield
+    flow.west.delete(SECRET, name)
     yield
 
 

@@ -121,7 +121,8 @@ def arrived(flow: Flow, row: Row, ending: Ending, before: list[str]) -> None:
         assert flow.unequal() == []
     assert flow.runs("west") is FAULTS[row.id].runs
     assert not flow.runs()
-    assert left(flow, before) == {"DataVolume", "PersistentVolumeClaim", "VirtualMachine"}
+    carried = {"Secret"} if "alter" in FAULTS[row.id].wishes else set()
+    assert left(flow, before) == {"DataVolume", "PersistentVolumeClaim", "VirtualMachine"} | carried
 
 
 def stopped(flow: Flow, row: Row, step: str, ending: Ending) -> None:
