@@ -14,7 +14,7 @@ from migrate.model.report import Outcome
 from migrate.workflow.cleanup import Rules, leftovers
 from tests.flows.conftest import Begin
 from tests.flows.exhibits import config_map, secret, volume
-from tests.flows.flow import Flow
+from tests.flows.flow import Flow, interrupt
 from tests.machines import machine
 
 HIDDEN = "hunter2-of-the-target"
@@ -46,10 +46,6 @@ def held(flow: Flow) -> list[dict[str, Any]]:
 
 def _notes(one: dict[str, Any]) -> dict[str, Any]:
     return {key: (one.get("metadata") or {}).get(key) for key in ("labels", "annotations")}
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def test_what_differs_is_shown_and_never_overwritten(begin: Begin) -> None:
