@@ -51,8 +51,14 @@ def loads(x: Crossing, vm: Object, *, namespace_there: bool = True) -> list[Load
 
 
 def made(x: Crossing) -> Iterator[tuple[Cluster, Kind, Object]]:
-    """Yield what this migration copied, or marked to be replaced, on the target."""
+    """Yield what this migration copied, or marked to be replaced, on the target.
+
+    Who leaves references to others may have no right to look at them; then none was made.
+    """
+    skipped = x.migration.options.references is References.SKIP
     for word, name in x.migration.references:
+        if skipped and not x.target.can("get", COPIED[word], name=name):
+            continue
         found = x.target.get(COPIED[word], name)
         if found is not None and (labels.is_ours(found, x.migration.id) or replaced_by_us(x, found)):
             yield x.target, COPIED[word], found

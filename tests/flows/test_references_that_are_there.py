@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from migrate.kube.kinds import CONFIGMAP, SECRET, VM
 from migrate.model import labels
 from migrate.model.migration import Names, References, Start
@@ -70,6 +72,7 @@ def refused(flow: Flow) -> None:
     assert flow.move().report.outcome is Outcome.BLOCKED
 
 
+@pytest.mark.slow
 def test_what_is_fixed_cannot_be_replaced(begin: Begin) -> None:
     """An immutable Secret is refused with the reason even with --references replace."""
     flow = begin(disks=(), strategy="Halted", alter=two, references=References.REPLACE)
@@ -100,6 +103,7 @@ def kept(flow: Flow) -> list[str]:
     return [name for kind, name in found if flow.west.get(kind, names.before_of(kind.kind, name)) is not None]
 
 
+@pytest.mark.slow
 def test_cleanup_after_a_replacing_move(begin: Begin) -> None:
     """What was there before goes once the migration is finished; what travels with the VM stays."""
     flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
@@ -139,6 +143,7 @@ def test_a_copy_that_others_use_stays(begin: Begin) -> None:
     flow.west.delete(VM, f"{flow.name}-user")
 
 
+@pytest.mark.slow
 def test_two_vms_share_what_they_name(begin: Begin) -> None:
     """The second finds the first one's copy equal and uses it; as long as its move is not finished, an undo of the first leaves it."""
     first = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two)
