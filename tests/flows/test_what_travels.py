@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,10 @@ from migrate.kube.kinds import CONFIGMAP, INSTANCETYPE, SECRET, Kind
 from migrate.model import labels
 from migrate.model.migration import Start
 from migrate.model.report import Outcome
-from tests.conftest import MakeLab
 from tests.flows.conftest import Begin
-from tests.flows.exhibits import EXHIBITS, on_both, sizes, tastes
+from tests.flows.exhibits import EXHIBITS, sizes, tastes
 from tests.flows.flow import Flow
 from tests.flows.travel_table import Row, besides, fields, rows, shown, under, unlike
-from tests.machines import machine
 
 ROWS = {row.id: row for row in rows()}
 STAYS = ("gpu", "host-device", "scheduler", "node-label", "node-name", "affinity", "tolerations", "spread", "utility-volume", "templates")
@@ -184,22 +181,6 @@ def test_an_equal_instance_type_is_named_on(begin: Begin) -> None:
     assert made is not None
     assert made["spec"]["instancetype"] == {"kind": "VirtualMachineInstancetype", "name": name}
     assert "cpu" not in made["spec"]["template"]["spec"]["domain"]
-
-
-@pytest.mark.slow
-def test_a_revision_that_the_spec_names_stays_behind(make_lab: MakeLab, tmp_path: Path) -> None:
-    """Old releases write the revision's name into the VM, where it means nothing to another cluster."""
-    with make_lab(tmp_path, releases={"east": "v1.3", "west": "v1.9"}) as lab:
-        vm = machine("old")
-        EXHIBITS["instancetype"].put(vm["spec"], "small")
-        lab.plant([*on_both(sizes("VirtualMachineInstancetype", "small")), vm])
-        flow = Flow(lab, "old", start=Start.NEVER)
-        flow.until(lambda: (flow.vm() or {})["spec"]["instancetype"].get("revisionName"), what="the revision")
-        assert flow.move().report.outcome is Outcome.MOVED
-        made = flow.vm("west")
-        assert made is not None
-        assert made["spec"]["instancetype"] == {"kind": "VirtualMachineInstancetype", "name": "small"}
-        flow.close()
 
 
 def test_what_no_export_carries_is_refused(begin: Begin) -> None:
