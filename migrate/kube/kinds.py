@@ -76,6 +76,9 @@ SNAPSHOT = Kind("VirtualMachineSnapshot", "virtualmachinesnapshots", "snapshot.k
 SNAPSHOT_CONTENT = Kind(
     "VirtualMachineSnapshotContent", "virtualmachinesnapshotcontents", "snapshot.kubevirt.io", ("v1", "v1beta1", "v1alpha1")
 )
+VOLUMESNAPSHOT = Kind("VolumeSnapshot", "volumesnapshots", "snapshot.storage.k8s.io")
+VOLUMESNAPSHOTCONTENT = Kind("VolumeSnapshotContent", "volumesnapshotcontents", "snapshot.storage.k8s.io", namespaced=False)
+VOLUMESNAPSHOTCLASS = Kind("VolumeSnapshotClass", "volumesnapshotclasses", "snapshot.storage.k8s.io", namespaced=False)
 INSTANCETYPE = Kind("VirtualMachineInstancetype", "virtualmachineinstancetypes", "instancetype.kubevirt.io", _INSTANCETYPE_VERSIONS)
 CLUSTERINSTANCETYPE = Kind(
     "VirtualMachineClusterInstancetype",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from migrate.kube.kinds import CDI, CDICONFIG, CONFIGMAP, STORAGECLASS, STORAGEPROFILE, Kind
+from migrate.kube.kinds import CDI, CDICONFIG, CONFIGMAP, STORAGECLASS, STORAGEPROFILE, VOLUMESNAPSHOTCLASS, Kind
 from migrate.lab import cdi_names as names
 from migrate.lab import cdi_profiles
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself
@@ -55,7 +55,11 @@ class ProfileController(Controller):
 
     @property
     def watches(self) -> list[tuple[Kind, Callable[[Object], Iterable[Key]]]]:
-        return [(STORAGECLASS, itself), (STORAGEPROFILE, itself)]
+        return [(STORAGECLASS, itself), (STORAGEPROFILE, itself), (VOLUMESNAPSHOTCLASS, self._of_driver)]
+
+    def _of_driver(self, snapshots: Object) -> Iterable[Key]:
+        classes = self.runtime.cache(STORAGECLASS).all()
+        return [key for cls in classes if cls["provisioner"] == snapshots["driver"] for key in itself(cls)]
 
     def reconcile(self, namespace: str, name: str) -> float | None:  # noqa: ARG002
         cls = self.runtime.cache(STORAGECLASS).get("", name)
@@ -69,7 +73,7 @@ class ProfileController(Controller):
                 live = self.runtime.api.create(profile(name))[0]
             except Taken:
                 return 0.1
-        status = cdi_profiles.profile_status(cls, live.get("spec") or {})
+        status = cdi_profiles.profile_status(cls, live.get("spec") or {}, self.runtime.cache(VOLUMESNAPSHOTCLASS).all())
         if live.get("status") != status:
             self.runtime.api.merge(STORAGEPROFILE, name, {"status": status}, subresource="status")
         return None

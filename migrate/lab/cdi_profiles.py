@@ -33,10 +33,20 @@ def property_sets(provisioner: str) -> list[Object]:
     return [{"accessModes": [access], "volumeMode": mode} for access, mode in CAPABILITIES.get(provisioner, ())]
 
 
-def profile_status(cls: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
-    """Return the status of a class's StorageProfile; a property set in its spec wins over the table."""
+def profile_status(cls: Mapping[str, Any], spec: Mapping[str, Any], snapshot_classes: Iterable[Mapping[str, Any]] = ()) -> Object:
+    """Return the status of a class's StorageProfile; a property set in its spec wins over the table.
+
+    Its snapshot class is the one that the spec names, if that exists and is of the same driver, else the driver's default one or first one.
+    """
     sets = spec.get("claimPropertySets") or property_sets(cls["provisioner"])
+    fitting = sorted(
+        (found for found in snapshot_classes if found["driver"] == cls["provisioner"]), key=lambda found: found["metadata"]["name"]
+    )
+    fitting.sort(key=lambda found: (found["metadata"].get("annotations") or {}).get(names.DEFAULT_SNAPSHOT_CLASS) != "true")
+    fitting.sort(key=lambda found: found["metadata"]["name"] != spec.get("snapshotClass"))
+    chosen = {"snapshotClass": fitting[0]["metadata"]["name"]} if fitting else {}
     return {
+        **chosen,
         "storageClass": cls["metadata"]["name"],
         "provisioner": cls["provisioner"],
         "claimPropertySets": sets,

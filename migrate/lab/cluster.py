@@ -24,6 +24,7 @@ from migrate.lab.pods_scheduler import Scheduler
 from migrate.lab.pods_slot import stamp
 from migrate.lab.seed import Planter, of_cluster
 from migrate.lab.storage_binder import Binder, ClaimProtection, Reclaimer
+from migrate.lab.storage_snapshots import Snapshotter
 from migrate.lab.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class LabCluster:
         cdi.routes(self.api, self.runtime)
         PROGRAMS.update(kubevirt.PROGRAMS)
         PROGRAMS.update(cdi.PROGRAMS)
-        return [*kubevirt.controllers(self.runtime, self.release), *cdi.controllers(self.runtime)]
+        self.runtime.api.create(*storage.snapshot_classes())
+        return [Snapshotter(self.runtime, self.volumes), *kubevirt.controllers(self.runtime, self.release), *cdi.controllers(self.runtime)]
 
     def plant(self, manifests: Iterable[dict[str, Any]]) -> None:
         """Plant the seeds that belong to this cluster. Raise BadSeed or TimeoutError."""

@@ -49,6 +49,7 @@ HOOKS = (
     Hook("virtualmachine-validator.kubevirt.io", "kubevirt.io", "virtualmachines", ("CREATE", "UPDATE")),
     Hook("virtualmachineinstances-update-validator.kubevirt.io", "kubevirt.io", "virtualmachineinstances", ("UPDATE",)),
     Hook("virtualmachineexport-validator.export.kubevirt.io", "export.kubevirt.io", "virtualmachineexports", ("CREATE", "UPDATE")),
+    Hook("virtualmachinesnapshot-validator.snapshot.kubevirt.io", "snapshot.kubevirt.io", "virtualmachinesnapshots", ("CREATE", "UPDATE")),
     Hook("datavolume-validate.cdi.kubevirt.io", "cdi.kubevirt.io", "datavolumes", ("CREATE", "UPDATE")),
 )
 

@@ -12,6 +12,8 @@ from migrate.lab import export_server, kubevirt_admission, kubevirt_guest, kubev
 from migrate.lab.export_controller import ExportController
 from migrate.lab.exportproxy import ExportProxy
 from migrate.lab.kubevirt_release import release as profile
+from migrate.lab.kubevirt_snapshot import SnapshotController
+from migrate.lab.kubevirt_snapshot_content import ContentController
 from migrate.lab.kubevirt_vm import MachineController
 from migrate.lab.kubevirt_vmi import InstanceController
 
@@ -45,4 +47,11 @@ def routes(server: ApiServer, runtime: Runtime, release: str) -> None:
 def controllers(runtime: Runtime, release: str) -> list[Controller]:
     """Return the control loops. The export proxy comes first, so that exports see the certificate that a fault made it change to."""
     known = profile(release)
-    return [ExportProxy(runtime, known), MachineController(runtime, known), InstanceController(runtime), ExportController(runtime, known)]
+    return [
+        ExportProxy(runtime, known),
+        MachineController(runtime, known),
+        InstanceController(runtime),
+        SnapshotController(runtime, known),
+        ContentController(runtime),
+        ExportController(runtime, known),
+    ]

@@ -19,6 +19,7 @@ from migrate.lab.kubevirt_strategy import RECEIVER, STRATEGIES, run_strategy
 Object = dict[str, Any]
 
 GATE = "VMExport"
+SNAPSHOT_GATE = "Snapshot"
 _INVALID = "FieldValueInvalid"
 _REQUIRED = "FieldValueRequired"
 _SOURCES = {
@@ -34,7 +35,8 @@ def admissions(release: Release) -> list[Admission]:
     found: list[Admission] = []
     if release.firmware_at_create:
         found.append(give_firmware)
-    return [*found, lambda review: admit_machine(review, release), admit_instance, lambda review: admit_export(review, release)]
+    found += [lambda review: admit_machine(review, release), admit_instance, lambda review: admit_export(review, release)]
+    return [*found, lambda review: admit_snapshot(review, release)]
 
 
 def _is(review: Review, group: str, plural: str) -> bool:
@@ -187,14 +189,35 @@ def admit_export(review: Review, release: Release) -> None:
 
 def gate_open(review: Review, release: Release) -> bool:
     """Tell whether exports are switched on in the KubeVirt object, or always are in this release."""
-    if release.export_gate_fixed:
-        return True
+    return release.export_gate_fixed or _gate(review, GATE, by_default=release.export_gate_by_default)
+
+
+def _gate(review: Review, gate: str, *, by_default: bool) -> bool:
     for kubevirt in review.list("kubevirt.io", "kubevirts", "kubevirt"):
         gates = (kubevirt["spec"].get("configuration") or {}).get("developerConfiguration") or {}
-        if GATE in (gates.get("featureGates") or ()):
-            return True
-        return release.export_gate_by_default and GATE not in (gates.get("disabledFeatureGates") or ())
+        return gate in (gates.get("featureGates") or ()) or (by_default and gate not in (gates.get("disabledFeatureGates") or ()))
     return False
+
+
+def admit_snapshot(review: Review, release: Release) -> None:
+    """Refuse snapshots without the gate, of anything but a VM, and any change of a spec. The VM itself need not exist."""
+    if not _is(review, "snapshot.kubevirt.io", "virtualmachinesnapshots") or review.new is None:
+        return
+    webhook = "virtualmachinesnapshot-validator.snapshot.kubevirt.io"
+    if review.operation == "UPDATE" and review.old is not None:
+        if review.old.get("spec") != review.new.get("spec"):
+            _deny(webhook, [Cause("spec", _INVALID, "spec in immutable after creation")])
+        return
+    if review.operation == "CREATE":
+        if not _gate(review, SNAPSHOT_GATE, by_default=release.snapshot_gate_by_default):
+            raise Denied(400, f'admission webhook "{webhook}" denied the request: snapshot feature gate not enabled')
+        source = review.new["spec"].get("source") or {}
+        if source.get("apiGroup") is None:
+            _deny(webhook, [Cause("spec.source.apiGroup", "FieldValueNotFound", "missing apiGroup")])
+        if source["apiGroup"] != "kubevirt.io":
+            _deny(webhook, [Cause("spec.source.apiGroup", _INVALID, "invalid apiGroup")])
+        if source.get("kind") != "VirtualMachine":
+            _deny(webhook, [Cause("spec.source.kind", _INVALID, "invalid kind")])
 
 
 def _source_causes(source: Object) -> list[Cause]:

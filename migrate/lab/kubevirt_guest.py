@@ -15,6 +15,7 @@ a freeze writes it out, pulling the plug loses it. Disks under 1 MiB are booted 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import struct
 import threading
@@ -144,6 +145,7 @@ class Guest:
         self._pending: Record | None = None
         self._lock = threading.Lock()
         self._frozen_until: float | None = None
+        self._lost = False
         self.grace_s = float(container.env["GRACE_SECONDS"])
         self.boots = self._log.boots + 1
         self._state = self._states()
@@ -217,10 +219,16 @@ class Guest:
             self._flush()
             self._frozen_until = self._clock.monotonic() + seconds
 
-    def thaw(self) -> None:
-        """End a freeze."""
+    def lose_freeze(self) -> None:
+        """Go on writing at once, and own up to it only when thawed: Windows holds a freeze for ten seconds at most."""
         with self._lock:
-            self._frozen_until = None
+            self._frozen_until, self._lost = None, True
+
+    def thaw(self) -> bool:
+        """End a freeze; tell whether it held until now."""
+        with self._lock:
+            held, self._frozen_until, self._lost = not self._lost, None, False
+        return held
 
     def _tick(self) -> None:
         with self._lock:
@@ -245,6 +253,7 @@ class Guest:
         self._container.check()
         if self._disk is not None:
             with self._disk.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # a snapshot of the volume is of one moment
                 file.seek(offset)
                 file.write(data)
 

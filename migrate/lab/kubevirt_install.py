@@ -15,7 +15,7 @@ from migrate.lab.controller import Runtime
 from migrate.lab.export_links import PROXY_SERVICE
 from migrate.lab.export_outside import CA_NAME, NAMESPACE
 from migrate.lab.exportproxy import HOST, SERVED
-from migrate.lab.kubevirt_admission import GATE
+from migrate.lab.kubevirt_admission import GATE, SNAPSHOT_GATE
 from migrate.lab.kubevirt_release import Release
 from migrate.model.errors import Taken
 
@@ -57,7 +57,10 @@ def install(runtime: Runtime, release: Release, *, external: str, gate: bool) ->
 
 
 def _kubevirt(release: Release, *, gate: bool) -> Object:
-    developer = {"featureGates": [GATE]} if gate and not release.export_gate_by_default else {}
+    wanted = [] if release.snapshot_gate_by_default else [SNAPSHOT_GATE]
+    if gate and not release.export_gate_by_default:
+        wanted.append(GATE)
+    developer = {"featureGates": wanted} if wanted else {}
     if not gate and release.export_gate_by_default and not release.export_gate_fixed:
         developer = {"disabledFeatureGates": [GATE]}
     return {

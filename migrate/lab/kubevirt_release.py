@@ -91,6 +91,26 @@ class Release:
         return self.minor >= 7
 
     @property
+    def snapshot_gate_by_default(self) -> bool:
+        """Tell whether snapshots work without listing the gate Snapshot (beta from 1.6)."""
+        return self.minor >= 6
+
+    @property
+    def indications_told(self) -> bool:
+        """Tell whether a snapshot has `sourceIndications` with messages beside the bare words, and tells of paused VMs."""
+        return self.minor >= 7
+
+    @property
+    def quiesce_indication(self) -> str:
+        """Return the word for a freeze that did not hold; empty where there is none."""
+        return "QuiesceTimeout" if self.minor >= 8 else "QuiesceFailed" if self.minor >= 6 else ""
+
+    @property
+    def partial_indication(self) -> bool:
+        """Tell whether a snapshot says PartialSnapshot when a volume that could be snapshotted was left out."""
+        return self.minor >= 9
+
+    @property
     def receives_migrations(self) -> bool:
         """Tell whether the run strategy WaitAsReceiver exists."""
         return self.minor >= 6

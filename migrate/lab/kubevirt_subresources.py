@@ -129,20 +129,30 @@ class Desk:
         return 200, {key: value for key, value in whole.items() if key != "status"}
 
     def freeze(self, call: Call) -> Answer:
-        """Freeze the file systems of a running guest, for at most the time asked for (five minutes by default)."""
-        guest = self._running_guest(call)
+        """Freeze the file systems of a running guest with an agent, for at most the time asked for (five minutes by default)."""
+        guest = self._guest_with_agent(call)
+        order = self._runtime.trouble.find("freeze", "refuse", "expire", namespace=call.namespace, name=call.name)
+        if order is not None and order.action == "refuse":
+            raise _agent_error(
+                order.text("message", "internal error: unable to execute QEMU agent command 'guest-fsfreeze-freeze': Timeout")
+            )
         try:
             seconds = duration(str(_options(call).get("unfreezeTimeout") or "5m")).total_seconds()
         except ValueError as error:
             raise bad_request(str(error)) from error
         guest.freeze(seconds if seconds > 0 else float("inf"))
+        if order is not None:
+            guest.lose_freeze()
         self._nudge(call, "frozen")
         return _ACCEPTED
 
     def thaw(self, call: Call) -> Answer:
         """End a freeze."""
-        self._running_guest(call).thaw()
+        held = self._guest_with_agent(call).thaw()
         self._nudge(call, "")
+        if not held:
+            words = "couldn't hold writes: fsfreeze is limited up to 10 seconds"
+            raise _agent_error(f"internal error: unable to execute QEMU agent command 'guest-fsfreeze-thaw': {words}")
         return _ACCEPTED
 
     def guest_info(self, call: Call) -> Answer:
@@ -176,6 +186,12 @@ class Desk:
         if phase_of(instance) != "Running" or not guests:
             raise _conflict(VMI, call.name, _NOT_RUNNING)
         return guests[0]
+
+    def _guest_with_agent(self, call: Call) -> Guest:
+        guest = self._running_guest(call)
+        if not any(entry["type"] == "AgentConnected" for entry in (self._instance(call).get("status") or {}).get("conditions") or ()):
+            raise _agent_error("Guest agent is not responding: QEMU guest agent is not connected")
+        return guest
 
     def _pods(self, instance: Object) -> list[Object]:
         labels = {"kubevirt.io/created-by": instance["metadata"]["uid"]}
@@ -263,6 +279,10 @@ def _details(kind: Kind, name: str) -> Object:
 def _conflict(kind: Kind, name: str, why: str) -> ApiError:
     words = f'Operation cannot be fulfilled on {_title(kind)} "{name}": {why}'
     return ApiError(409, words, reason="Conflict", details=_details(kind, name))
+
+
+def _agent_error(words: str) -> ApiError:
+    return ApiError(500, f"Internal error occurred: unexpected return code 500 (500 Internal Server Error), message: {words}")
 
 
 def _absent(kind: Kind, name: str) -> ApiError:

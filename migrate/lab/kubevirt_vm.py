@@ -14,6 +14,8 @@ from migrate.lab.controller import Controller, Key, Object, Runtime, itself, own
 from migrate.lab.export_source import STATE_LABEL, backend_claim, claim_name, needs_backend_storage
 from migrate.lab.kubevirt_expand import FIELDS, Unexpandable, expanded, live, revision, revision_named
 from migrate.lab.kubevirt_release import Release
+from migrate.lab.kubevirt_snapshot_source import snapshot_statuses
+from migrate.lab.kubevirt_snapshot_state import storage_of
 from migrate.lab.kubevirt_status import View
 from migrate.lab.kubevirt_strategy import RECEIVER, STRATEGIES, Verdict, Wish, back_off_s, decide, run_strategy, start_failure
 from migrate.lab.kubevirt_write import replace_if_there
@@ -226,8 +228,9 @@ class MachineController(Controller):
         status["conditions"] = kubevirt_status.conditions(view, changed=self._changed(vm, instance))
         status["ready"] = any(entry["type"] == "Ready" and entry["status"] == "True" for entry in status["conditions"])
         status["printableStatus"] = kubevirt_status.printable_status(view)
+        status["volumeSnapshotStatuses"] = snapshot_statuses(vm, view.claims, storage_of(self.runtime), self._release)
         status["desiredGeneration"] = status["observedGeneration"] = vm["metadata"]["generation"]
-        for key in ("stateChangeRequests", "startFailure"):
+        for key in ("stateChangeRequests", "startFailure", "volumeSnapshotStatuses"):
             if not status.get(key):
                 status.pop(key, None)
         live = self.runtime.api.get(VM, vm["metadata"]["name"], vm["metadata"]["namespace"])

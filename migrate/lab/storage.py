@@ -1,16 +1,20 @@
 """Storage of the lab: classes, and volumes as files with real bytes.
 
 A volume is DIR/CLUSTER/volumes/PV/: the directory `fs` for Filesystem mode (disks are `disk.img` in it), the file `block`, as large as
-the volume, for Block mode. Files are sparse. Nothing but these files holds what a guest wrote.
+the volume, for Block mode. Files are sparse. Nothing but these files holds what a guest wrote, and the snapshots of them, which are
+copies in DIR/CLUSTER/snapshots/HANDLE/.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from migrate.kube.kinds import VOLUMESNAPSHOTCLASS
 from migrate.lab.quantity import value
 
 if TYPE_CHECKING:
@@ -33,6 +37,11 @@ class StorageClass:
     wait_for_consumer: bool = False
     step_bytes: int = MIB
     """Sizes are rounded up to a multiple of this."""
+
+    @property
+    def snapshot_class(self) -> str:
+        """Return the name of its VolumeSnapshotClass; empty for one whose volumes cannot be snapshotted."""
+        return f"{self.name}-snapshots" if self.csi else ""
 
 
 CLASSES = (
@@ -77,11 +86,27 @@ def manifests() -> list[dict[str, Any]]:
     return found
 
 
+def snapshot_classes() -> list[dict[str, Any]]:
+    """Return the VolumeSnapshotClasses of a cluster that has the snapshot controller."""
+    return [
+        {
+            "apiVersion": VOLUMESNAPSHOTCLASS.api_version(),
+            "kind": VOLUMESNAPSHOTCLASS.kind,
+            "metadata": {"name": cls.snapshot_class},
+            "driver": cls.provisioner,
+            "deletionPolicy": "Delete",
+        }
+        for cls in CLASSES
+        if cls.snapshot_class
+    ]
+
+
 class Volumes:
-    """The files of one cluster's volumes."""
+    """The files of one cluster's volumes, and of their snapshots."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.snapshots = directory.parent / "snapshots"
 
     def path(self, pv: dict[str, Any]) -> Path:
         """Return the directory (Filesystem) or the file (Block) of a PersistentVolume."""
@@ -101,6 +126,58 @@ class Volumes:
     def remove(self, pv_name: str) -> None:
         """Remove the files of a volume."""
         shutil.rmtree(self.directory / pv_name, ignore_errors=True)
+
+    def take(self, pv: dict[str, Any], handle: str) -> None:
+        """Keep what a volume holds right now as a snapshot. Every disk in it is of one moment: no guest writes while it is read."""
+        self.drop(handle)
+        source = self.path(pv)
+        copy_files(source, self.snapshots / handle / source.name)
+
+    def restore(self, handle: str, pv: dict[str, Any]) -> None:
+        """Fill a new volume from a snapshot. Raise FileNotFoundError for one that is not there or is of the other mode."""
+        source = self.snapshots / handle / self.path(pv).name
+        if not source.exists():
+            raise FileNotFoundError(f"no snapshot {handle} of a {pv['spec'].get('volumeMode', 'Filesystem')} volume")
+        copy_files(source, self.path(pv))
+
+    def drop(self, handle: str) -> None:
+        """Remove a snapshot."""
+        shutil.rmtree(self.snapshots / handle, ignore_errors=True)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy a volume's directory or device file, holes included; a larger device keeps its size and zeros behind the end."""
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            place = target / path.relative_to(source)
+            if path.is_dir() and not path.is_symlink():
+                place.mkdir(parents=True, exist_ok=True)
+            elif path.is_symlink():
+                place.symlink_to(path.readlink())
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _copy_sparse(path, place)
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _copy_sparse(source, target)
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    with source.open("rb") as reading, target.open("r+b" if target.exists() else "w+b") as writing:
+        fcntl.flock(reading, fcntl.LOCK_EX)
+        size = os.fstat(reading.fileno()).st_size
+        writing.truncate(max(size, os.fstat(writing.fileno()).st_size))
+        place = 0
+        while place < size:
+            try:
+                place = os.lseek(reading.fileno(), place, os.SEEK_DATA)
+            except OSError:
+                return  # ENXIO: no data from here to the end
+            end = os.lseek(reading.fileno(), place, os.SEEK_HOLE)
+            while place < end:
+                place += os.copy_file_range(reading.fileno(), writing.fileno(), end - place, place, place)
+    target.chmod(source.stat().st_mode & 0o777)
 
 
 def is_block(volume: dict[str, Any]) -> bool:

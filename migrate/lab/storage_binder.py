@@ -12,6 +12,7 @@ from typing import Any
 from migrate.kube.kinds import POD, PV, PVC, STORAGECLASS, Kind
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, key_of
 from migrate.lab.storage import CLASSES, MIB, PROTECTION, SELECTED_NODE, Volumes, is_block, size_bytes, spelled
+from migrate.lab.storage_snapshots import CannotRestore, handle_for, snapshot_of
 from migrate.model.errors import Taken
 
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
@@ -145,7 +146,7 @@ class Binder(Controller):
         if cls.get("volumeBindingMode") == "WaitForFirstConsumer" and SELECTED_NODE not in annotations:
             self._tell_once(claim, "Normal", "WaitForFirstConsumer", WAIT_MESSAGE)
             return None
-        if spec.get("dataSourceRef") or spec.get("dataSource"):
+        if (spec.get("dataSourceRef") or spec.get("dataSource")) and not snapshot_of(claim):
             if annotations.get(PROVISIONER) != cls["provisioner"]:
                 patch = {"metadata": {"annotations": {PROVISIONER: cls["provisioner"]}}}
                 self.runtime.api.merge(PVC, meta["name"], patch, meta["namespace"])
@@ -162,12 +163,19 @@ class Binder(Controller):
             self._late[meta["uid"]] = moment + order.number("seconds", 10)
         if (left := self._late.get(meta["uid"], moment) - moment) > 0:
             return left
-        self._create(claim, cls)
+        try:
+            self._create(claim, cls)
+        except CannotRestore as problem:
+            self._tell_once(claim, "Warning", "ProvisioningFailed", str(problem))
+            return 2.0
         return None
 
     def _create(self, claim: Object, cls: Object) -> None:
+        handle = handle_for(self.runtime.api, claim, cls) if snapshot_of(claim) else ""
         pv = volume(claim, cls)
         self.volumes.create(pv)
+        if handle:
+            self.volumes.restore(handle, pv)
         try:
             made = self.runtime.api.create(pv)[0]
         except Taken:

@@ -30,6 +30,8 @@ ACTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "importer": {"refuse": ("message",), "delay": ("seconds",), "drop": ("after",), "restart": ("code", "after"), "oom": ("after",)},
     "upload": {**_HTTP, "restart": ("code", "after"), "expire": ()},
     "storage": {"refuse": ("message",), "delay": ("seconds",), "full": ("after",), "lag": ("seconds",)},
+    "snapshot": {"refuse": ("message",), "lag": ("seconds",), "delay": ("seconds",), "hang": ()},
+    "freeze": {"refuse": ("message",), "expire": ()},
     "node": {"refuse": ("message",), "delay": ("seconds",), "evict": ("message",), "restart": ("code",), "oom": ()},
     "manifest": {"swap": (), "refuse": (), "truncate": (), "expire": ()},
     "guest": {"refuse": (), "delay": ("seconds",), "restart": ("code",)},
@@ -41,7 +43,9 @@ export/proxy/upload: answers to requests. `drop`/`truncate` cut after so many by
 export rotate/expire/restart: new certificate and pod / deadline now / pod dies; lapse: its time to live is over; skip: its VM is not
 seen for one look of the controller (phase Skipped). importer restart/oom: the program dies after so many bytes.
 storage: no volume / late volume / volume full / late binding of a claim that CDI hands a filled volume to. node: not schedulable /
-slow start / evicted / container dies. manifest swap: disks crossed,
+slow start / evicted / container dies. snapshot (of one volume): the storage refuses / cuts it late (a frozen guest stays frozen so
+long) / it can be used late / never. freeze: the guest agent refuses / the guest thaws by itself at once, and says so only afterwards.
+manifest swap: disks crossed,
 also beyond what the real server gets wrong; truncate: URLs by substring; expire: manifests of an older state. links: external links
 missing (refuse), certificate leaf-only (truncate), empty (swap), late (delay). guest: ignores shutdown / slow shutdown / reboots.
 """
@@ -53,6 +57,8 @@ FACTS: dict[str, tuple[str, ...]] = {
     "importer": ("namespace", "name", "pod", "attempt", "url"),
     "upload": ("namespace", "name", "pod", "path", "method"),
     "storage": ("namespace", "name", "storage_class"),
+    "snapshot": ("namespace", "name", "claim", "storage_class"),
+    "freeze": ("namespace", "name"),
     "node": ("namespace", "name", "image", "container", "app"),
     "manifest": ("namespace", "export", "type"),
     "guest": ("namespace", "name"),
