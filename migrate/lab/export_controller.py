@@ -11,12 +11,30 @@ import string
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, INGRESS, KUBEVIRT, POD, PVC, SECRET, SERVICE, VM, VMI, Kind
-from migrate.lab import export_certs, export_names, export_pod, export_server, export_status
+from migrate.kube.kinds import (
+    CONFIGMAP,
+    DATAVOLUME,
+    EXPORT,
+    INGRESS,
+    KUBEVIRT,
+    POD,
+    PVC,
+    SECRET,
+    SERVICE,
+    SNAPSHOT,
+    SNAPSHOT_CONTENT,
+    VM,
+    VMI,
+    VOLUMESNAPSHOT,
+    Kind,
+)
+from migrate.lab import export_certs, export_names, export_pod, export_server, export_snapshot, export_status
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
 from migrate.lab.export_outside import CA_NAME, NAMESPACE, Outside
+from migrate.lab.export_snapshot import SnapshotObjects, snapshot_source
 from migrate.lab.export_source import MachineObjects, Source, claim_source, machine_source, unseen_source
 from migrate.lab.kubevirt_release import Release
+from migrate.lab.kubevirt_snapshot_state import content_name
 from migrate.lab.kubevirt_write import replace_if_there
 from migrate.model.errors import Taken
 
@@ -32,7 +50,7 @@ _FINAL = frozenset({"Succeeded", "Failed"})
 
 
 class ExportController(Controller):
-    """Reconciles VirtualMachineExports whose source is a claim or a VM."""
+    """Reconciles VirtualMachineExports whose source is a claim, a VM, or a snapshot of one."""
 
     name = "export-controller"
 
@@ -53,6 +71,7 @@ class ExportController(Controller):
             (DATAVOLUME, self._same_namespace),
             (VM, self._same_namespace),
             (VMI, self._same_namespace),
+            (SNAPSHOT, self._same_namespace),
             (KUBEVIRT, lambda _: self._keys(None)),
             (INGRESS, lambda _: ()),
             (CONFIGMAP, lambda _: ()),
@@ -99,8 +118,32 @@ class ExportController(Controller):
                 instance = self.runtime.cache(VMI).get(namespace, wanted["name"])
                 found = MachineObjects(vm, instance, self._by_name(PVC, namespace), disks)
                 return machine_source(export, found, self._release)
+            case "VirtualMachineSnapshot":
+                return snapshot_source(export, self._snapshot(export))
             case other:
                 raise ValueError(f"exports of {other} are not known here")
+
+    def _snapshot(self, export: Object) -> SnapshotObjects:
+        """Return what there is around an export's snapshot. What of a ready one is not restored yet is restored now."""
+        namespace = export["metadata"]["namespace"]
+        snapshot = self.runtime.cache(SNAPSHOT).get(namespace, export["spec"]["source"]["name"])
+        if snapshot is None or not export_snapshot.is_ready(snapshot):
+            return SnapshotObjects(snapshot)
+        content = self.runtime.api.get(SNAPSHOT_CONTENT, content_name(snapshot), namespace)
+        backups = ((content or {}).get("spec") or {}).get("volumeBackups") or ()
+        restored = tuple(self._restored(export, backup, content) for backup in backups) if content is not None else ()
+        vm = self.runtime.cache(VM).get(namespace, snapshot["spec"]["source"]["name"])
+        return SnapshotObjects(snapshot, content, restored, vm, self._by_name(PVC, namespace))
+
+    def _restored(self, export: Object, backup: Object, content: Object) -> Object:
+        namespace = export["metadata"]["namespace"]
+        found = self.runtime.api.get(PVC, export_snapshot.restored_name(export, backup), namespace)
+        if found is not None:
+            return found
+        cut = self.runtime.api.get(VOLUMESNAPSHOT, backup["volumeSnapshotName"], namespace)
+        if cut is None:
+            raise LookupError(f"VolumeSnapshot {backup['volumeSnapshotName']} does not exist")
+        return self.runtime.api.create(export_snapshot.restored_claim(export, backup, cut, content))[0]
 
     def _by_name(self, kind: Kind, namespace: str) -> dict[str, Object]:
         return {obj["metadata"]["name"]: obj for obj in self.runtime.cache(kind).all(namespace)}

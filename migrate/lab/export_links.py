@@ -79,10 +79,10 @@ def _ingress_host(ingress: Object) -> str:
     return ""
 
 
-def link(side: Side, kind: str, pod: Object, claims: Iterable[str]) -> Object:
+def link(side: Side, kind: str, pod: Object, claims: Iterable[str], *, prefix: str = "") -> Object:
     """Return one link of a status: what the pod's environment offers, below a side's host. `kind` is internal or external.
 
-    Volumes come in the order of the source's claims and carry the claim's name.
+    Volumes come in the order of the source's claims and carry the claim's name, without the `prefix` of restored ones.
     """
     env = {entry["name"]: entry.get("value", "") for entry in pod["spec"]["containers"][0].get("env") or ()}
     base = f"https://{side.host}"
@@ -94,5 +94,7 @@ def link(side: Side, kind: str, pod: Object, claims: Iterable[str]) -> Object:
         volume = offered.get(claim)
         if volume is not None:
             kinds = (("dir", volume.dir), ("tar.gz", volume.archive), ("raw", volume.raw), ("gzip", volume.gzip))
-            volumes.append({"name": claim, "formats": [{"format": word, "url": base + path} for word, path in kinds if path]})
+            volumes.append(
+                {"name": claim.removeprefix(prefix), "formats": [{"format": word, "url": base + path} for word, path in kinds if path]}
+            )
     return {"cert": side.cert, "manifests": manifests, "volumes": volumes}

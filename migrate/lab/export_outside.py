@@ -55,10 +55,10 @@ class Outside:
     def links(self, export: Object, source: Source, *, service: Object, pod: Object) -> Object:
         """Return the links of an export whose pod is ready."""
         claims = [claim["metadata"]["name"] for claim in source.volumes]
-        links = {"internal": export_links.link(self.internal(export, service), "internal", pod, claims)}
+        links = {"internal": export_links.link(self.internal(export, service), "internal", pod, claims, prefix=source.prefix)}
         external = self.external(export)
         if external is not None:
-            links["external"] = export_links.link(external, "external", pod, claims)
+            links["external"] = export_links.link(external, "external", pod, claims, prefix=source.prefix)
         return links
 
     def late_s(self, export: Object) -> float | None:

@@ -214,7 +214,7 @@ def manifest_config_map(export: Object, source: Source, *, release: Release, int
     if external is not None:
         data["external_host"] = external.host
         data["external_ca_cm"] = json.dumps(export_manifests.ca_config_map(name, external.cert))
-    claims = {claim["metadata"]["name"]: claim for claim in source.volumes}
+    claims = {claim["metadata"]["name"]: claim for claim in (source.volumes if source.described is None else source.described)}
     for disk in export_manifests.manifest_disks(source.vm, claims, release):
         data[f"dv-{disk['metadata']['name']}"] = json.dumps(disk)
     return {

@@ -1,7 +1,7 @@
 """What an export offers, and whether it can be had right now: pure readings of the source's objects.
 
-Reference: kubevirt-export.md section 2, "Availability by source" and "Phase rules". Claims and VMs are known here; another kind of
-source is one more function that returns a `Source`.
+Reference: kubevirt-export.md section 2, "Availability by source" and "Phase rules". Claims and VMs are known here, snapshots in
+`export_snapshot`; another kind of source is one more function that returns a `Source`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ Object = dict[str, Any]
 
 CONTENT_TYPE = "cdi.kubevirt.io/storage.contentType"
 STATE_LABEL = "persistent-state-for"
+VOLUMES_CREATED = "VolumesCreated"
+NO_SNAPSHOTS = "VMSnapshotNoVolumes"
 _FINAL = frozenset({"Succeeded", "Failed"})
 
 
@@ -45,6 +47,10 @@ class Source:
     look_again: bool = False
     vm_name: str | None = None
     vm: Object | None = field(default=None, repr=False)
+    prefix: str = ""
+    """What the claims' names have in front of the names that links show."""
+    described: tuple[Object, ...] | None = None
+    """The claims that the manifest describes, if they are not those that are exported."""
 
     @property
     def available(self) -> bool:
@@ -58,6 +64,8 @@ class Source:
     @property
     def skipped(self) -> bool:
         """Tell whether there is nothing to export, now or ever: the phase says Skipped, until something appears."""
+        if self.own is not None and self.own.type == VOLUMES_CREATED:
+            return self.own.reason == NO_SNAPSHOTS
         return self.vm_name is not None and not self.volumes
 
 

@@ -33,8 +33,9 @@ class Got:
 
 
 def manifest(name: str, source: str, *, kind: str = "VirtualMachine", version: str = "v1", **spec: Any) -> Object:
-    """Return an export of a VM (or of a claim) in the namespace shop."""
-    wanted = {"kind": kind, "name": source} | ({"apiGroup": "kubevirt.io"} if kind == "VirtualMachine" else {})
+    """Return an export of a VM (or of a claim, or a snapshot) in the namespace shop."""
+    groups = {"VirtualMachine": "kubevirt.io", "VirtualMachineSnapshot": "snapshot.kubevirt.io"}
+    wanted = {"kind": kind, "name": source} | ({"apiGroup": groups[kind]} if kind in groups else {})
     return {
         "apiVersion": f"export.kubevirt.io/{version}",
         "kind": "VirtualMachineExport",
