@@ -5,9 +5,10 @@ What a guest leaves on its disk, all of it between 64 KiB and 1 MiB, so that the
 - at 64 KiB a header of 4096 bytes: the magic line `LABGUEST1`, then one line of JSON, padded with zeros: `boots` (how often the
   disk was booted), `clean` (whether the last guest ended by a clean shutdown), `vm` (namespace/name of the last one), `sealed` (the
   seeds of the persistent TPM and EFI that the first guest had), `locked` (the last one had others, so it asks for its recovery key);
-- from 68 KiB to 1 MiB a ring of records of 64 bytes (little endian): sequence number (u64, counted over the disk's whole life), boot
+- from 68 KiB to 1020 KiB a ring of records of 64 bytes (little endian): sequence number (u64, counted over the disk's whole life), boot
   number (u64), lab time in Unix seconds (f64), UID of the instance (16 bytes), zeros, CRC-32 of the 60 bytes before it. The record with
-  sequence number n stands at place (n - 1) modulo the number of places.
+  sequence number n stands at place (n - 1) modulo the number of places;
+- in the 4 KiB after it, and in the same place of every other disk, the journal of a guest that is asked to keep one (see `guest_journal`).
 
 A record is made every five seconds and kept in the guest's memory, as a page cache would, until the next one; a clean shutdown or
 a freeze writes it out, pulling the plug loses it. Disks under 1 MiB are booted from but not written to.
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from migrate.lab import kubevirt_state
+from migrate.lab.guest_journal import JOURNAL_AT, Consistency, Journal
 
 if TYPE_CHECKING:
     from migrate.lab.pods import Container
@@ -41,7 +43,7 @@ _MAGIC = b"LABGUEST1\n"
 _HEADER_BYTES = 4096
 _RECORD = struct.Struct("<QQd16s20x")
 _RECORD_BYTES = 64
-_PLACES = (WINDOW_END - WINDOW_START - _HEADER_BYTES) // _RECORD_BYTES
+_PLACES = (JOURNAL_AT - WINDOW_START - _HEADER_BYTES) // _RECORD_BYTES
 _CLEAN, _CRASHED, _KILLED = 0, 1, 137
 
 
@@ -117,7 +119,7 @@ def run(container: Container) -> int:
         container.log(f"Failed to start the domain: cannot access storage file {missing.filename or missing}: No such file or directory")
         container.terminate("no disk")
         return _CRASHED
-    guest = Guest(container, disks[0] if disks else None)
+    guest = Guest(container, disks)
     guest.boot()
     container.shared[GUEST] = guest
     code = guest.live()
@@ -134,10 +136,11 @@ def _disk(path: Path) -> Path:
 class Guest:
     """One boot of a guest. `grace_s` is how long it may take to shut down; the node sets it before it stops the container."""
 
-    def __init__(self, container: Container, disk: Path | None) -> None:
+    def __init__(self, container: Container, disks: list[Path]) -> None:
         self._container = container
         self._clock = container.clock
-        self._disk = disk if disk is not None and disk.stat().st_size >= WINDOW_END else None
+        large = [disk for disk in disks if disk.stat().st_size >= WINDOW_END]
+        self._disk = disks[0] if large and disks[0] == large[0] else None
         self._vm = container.env["VM"]
         self._instance = container.env["VMI_UID"]
         self._log = read_guest_log(self._disk) if self._disk is not None else GuestLog()
@@ -146,6 +149,11 @@ class Guest:
         self._lock = threading.Lock()
         self._frozen_until: float | None = None
         self._lost = False
+        self._journal: Journal | None = None
+        self._step_s = float("inf")
+        if (period := container.env.get("JOURNAL_SECONDS")) and large:
+            self._journal = Journal(large, self._write_to)
+            self._step_s = float(period) / (len(large) + 1)
         self.grace_s = float(container.env["GRACE_SECONDS"])
         self.boots = self._log.boots + 1
         self._state = self._states()
@@ -173,11 +181,22 @@ class Guest:
         if self._sealed != self._state:
             self._container.log("The TPM or the EFI variables are not those that the disk is sealed to: asking for the recovery key")
         self._write_header(clean=False)
+        if self._journal is not None and self._journal.recover() is Consistency.TORN:
+            self._container.log("The journal is torn: the disks are not of one moment")
 
     def live(self) -> int | None:
         """Write until asked to stop (None), or until the guest ends by itself (its exit code)."""
-        while not self._clock.wait(self._container.stop, TICK_S):
+        now = self._clock.monotonic()
+        tick_at, step_at = now + TICK_S, now + self._step_s
+        while not self._clock.wait(self._container.stop, min(tick_at, step_at) - now):
             self._container.check()
+            now = self._clock.monotonic()
+            if step_at <= now:
+                step_at = now + self._step_s
+                self._step()
+            if tick_at > now:
+                continue
+            tick_at = now + TICK_S
             order = self._trouble("restart")
             if order is not None:
                 code = order.count("code")
@@ -204,7 +223,7 @@ class Guest:
     def shut_down(self) -> int:
         """Write out what is in memory and mark the end as clean."""
         with self._lock:
-            self._flush()
+            self._settle()
         self._write_header(clean=True)
         self._container.log("Domain is shut off: shutdown")
         return _CLEAN
@@ -214,9 +233,9 @@ class Guest:
         self.grace_s = grace_s
 
     def freeze(self, seconds: float) -> None:
-        """Write out what is in memory and write nothing more for a while."""
+        """Write out what is in memory, finish what is under way, and write nothing more for a while."""
         with self._lock:
-            self._flush()
+            self._settle()
             self._frozen_until = self._clock.monotonic() + seconds
 
     def lose_freeze(self) -> None:
@@ -238,6 +257,16 @@ class Guest:
             self._sequence += 1
             self._pending = Record(self._sequence, self.boots, self._clock.now().timestamp(), self._instance)
 
+    def _step(self) -> None:
+        with self._lock:
+            if self._journal is not None and not self.frozen:
+                self._journal.step()
+
+    def _settle(self) -> None:
+        self._flush()
+        if self._journal is not None and not self.frozen:
+            self._journal.settle()
+
     def _flush(self) -> None:
         if self._pending is not None:
             place = (self._pending.sequence - 1) % _PLACES
@@ -252,10 +281,14 @@ class Guest:
     def _write(self, offset: int, data: bytes) -> None:
         self._container.check()
         if self._disk is not None:
-            with self._disk.open("r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # a snapshot of the volume is of one moment
-                file.seek(offset)
-                file.write(data)
+            self._write_to(self._disk, offset, data)
+
+    def _write_to(self, disk: Path, offset: int, data: bytes) -> None:
+        self._container.check()
+        with disk.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # a snapshot of the volume is of one moment
+            file.seek(offset)
+            file.write(data)
 
     def _trouble(self, *actions: str) -> Any:
         namespace, _, name = self._vm.partition("/")

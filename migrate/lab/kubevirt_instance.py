@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from migrate.lab.export_pod import owned_by
-from migrate.lab.kubevirt_launcher import AGENT, SHUTDOWN
+from migrate.lab.kubevirt_launcher import AGENT, JOURNAL, SHUTDOWN
 from migrate.lab.kubevirt_strategy import RECEIVER, run_strategy
 
 Object = dict[str, Any]
@@ -27,7 +27,7 @@ def instance(vm: Object, *, revision: str) -> Object:
     """Return the VirtualMachineInstance of a start; `vm` has its instance type applied, `revision` records what is started."""
     metadata, template = vm["metadata"], vm["spec"]["template"]
     described = template.get("metadata") or {}
-    own = {key: word for key, word in (metadata.get("annotations") or {}).items() if key in {AGENT, SHUTDOWN}}
+    own = {key: word for key, word in (metadata.get("annotations") or {}).items() if key in {AGENT, JOURNAL, SHUTDOWN}}
     annotations = {**own, **(described.get("annotations") or {})}
     if run_strategy(vm) == RECEIVER:
         annotations[MIGRATION_TARGET] = "true"

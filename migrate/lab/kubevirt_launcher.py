@@ -25,6 +25,9 @@ SHUTDOWN = "lab.kubevirt-migrate.io/shutdown-seconds"
 AGENT = "lab.kubevirt-migrate.io/guest-agent"
 """Annotation of a VM or its template: "true" = the guest runs the guest agent."""
 
+JOURNAL = "lab.kubevirt-migrate.io/journal-seconds"
+"""Annotation of a VM or its template: its guest keeps a journal across all its disks, one transaction in so many seconds."""
+
 _DEFAULT_SHUTDOWN_S = "2"
 _DEFAULT_GRACE_S = 30
 _POD_GRACE_S = 15
@@ -91,6 +94,8 @@ def launcher_pod(instance: Object, claims: Mapping[str, Object], *, state: str =
     }
     if state and (kept := kubevirt_state.wanted(instance)):
         env[kubevirt_state.ENV] = kept
+    if annotations.get(JOURNAL):
+        env["JOURNAL_SECONDS"] = str(annotations[JOURNAL])
     pod: Object = {
         "apiVersion": "v1",
         "kind": "Pod",
