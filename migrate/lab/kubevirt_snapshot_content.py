@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Iterable
 
 from migrate.kube.kinds import SNAPSHOT, SNAPSHOT_CONTENT, VM, VOLUMESNAPSHOT, Kind
+from migrate.kube.retry import ONCE
 from migrate.lab.controller import Controller, Key, Object, itself, owners
 from migrate.lab.export_pod import owned_by
 from migrate.lab.gotime import stamp
@@ -17,7 +18,6 @@ from migrate.lab.kubevirt_snapshot_state import (
     CONTENT_FINALIZER,
     EVENT_SOURCE,
     RETRY_S,
-    content_key,
     drops_content,
     failure_deadline,
     is_deleted,
@@ -42,7 +42,7 @@ class ContentController(Controller):
 
     @property
     def watches(self) -> list[tuple[Kind, Callable[[Object], Iterable[Key]]]]:
-        return [(SNAPSHOT_CONTENT, itself), (VOLUMESNAPSHOT, owners(SNAPSHOT_CONTENT.kind)), (SNAPSHOT, content_key)]
+        return [(SNAPSHOT_CONTENT, itself), (VOLUMESNAPSHOT, owners(SNAPSHOT_CONTENT.kind))]
 
     def reconcile(self, namespace: str, name: str) -> float | None:
         content = self.runtime.api.get(SNAPSHOT_CONTENT, name, namespace)
@@ -66,6 +66,7 @@ class ContentController(Controller):
         cuts: list[Object] = []
         lost: list[str] = []
         skipped: list[str] = []
+        frozen = False
         for backup in content["spec"].get("volumeBackups") or ():
             name = backup["volumeSnapshotName"]
             cut = self.runtime.api.get(VOLUMESNAPSHOT, name, namespace)
@@ -80,7 +81,9 @@ class ContentController(Controller):
             if cut is None:
                 assert snapshot is not None
                 try:
-                    self._freeze(snapshot)
+                    if not frozen:
+                        self._freeze(snapshot)
+                    frozen = True
                 except GuestRefused as refusal:
                     return self._in_error(content, status, str(refusal))
                 cut = self._cut(content, backup)
@@ -168,8 +171,9 @@ class ContentController(Controller):
     def _ask(self, vm: Object, word: str, body: Object) -> None:
         metadata = vm["metadata"]
         base = f"/apis/subresources.kubevirt.io/v1/namespaces/{metadata['namespace']}/virtualmachineinstances"
+        path = f"{base}/{metadata['name']}/{word}"
         try:
-            self.runtime.api.call("PUT", f"{base}/{metadata['name']}/{word}", body)
+            self.runtime.api.session.call("PUT", path, action=f"{word} {metadata['name']}", policy=ONCE, body=body)
         except MigrateError as refusal:
             raise GuestRefused(refusal.why or str(refusal)) from refusal
 

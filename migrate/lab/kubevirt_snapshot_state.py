@@ -22,11 +22,6 @@ def content_name(snapshot: Object) -> str:
     )
 
 
-def content_key(snapshot: Object) -> list[Key]:
-    """Return the key of a snapshot's content."""
-    return [(snapshot["metadata"]["namespace"], content_name(snapshot))]
-
-
 def snapshot_key(content: Object) -> list[Key]:
     """Return the key of a content's snapshot."""
     return [(content["metadata"]["namespace"], content["spec"].get("virtualMachineSnapshotName", ""))]
