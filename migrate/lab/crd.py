@@ -63,10 +63,13 @@ def _manifest(kind: str, facts: Mapping[str, Any], release: str, notation: Notat
         names["shortNames"] = list(facts["short"])
     if "categories" in facts:
         names["categories"] = list(facts["categories"])
+    metadata: dict[str, Any] = {"name": f"{plural}.{facts['group']}"}
+    if "approved" in facts:
+        metadata["annotations"] = {"api-approved.kubernetes.io": facts["approved"]}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{facts['group']}"},
+        "metadata": metadata,
         "spec": {
             "group": facts["group"],
             "names": names,
