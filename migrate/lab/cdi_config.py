@@ -75,7 +75,7 @@ class ProfileController(Controller):
                 return 0.1
         status = cdi_profiles.profile_status(cls, live.get("spec") or {}, self.runtime.cache(VOLUMESNAPSHOTCLASS).all())
         if live.get("status") != status:
-            self.runtime.api.merge(STORAGEPROFILE, name, {"status": status}, subresource="status")
+            self.runtime.api.merge(STORAGEPROFILE, name, {"status": {"snapshotClass": None, **status}}, subresource="status")
         return None
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from migrate.kube.kinds import CONTROLLERREVISION, DATAVOLUME, KUBEVIRT, PVC, VM, VMI, Kind
+from migrate.kube.kinds import CONTROLLERREVISION, DATAVOLUME, KUBEVIRT, PVC, VM, VMI, VOLUMESNAPSHOTCLASS, Kind
 from migrate.lab import kubevirt_instance, kubevirt_status
-from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
+from migrate.lab.controller import Controller, Key, Object, Runtime, itself, key_of, owners
 from migrate.lab.export_source import STATE_LABEL, backend_claim, claim_name, needs_backend_storage
 from migrate.lab.kubevirt_expand import FIELDS, Unexpandable, expanded, live, revision, revision_named
 from migrate.lab.kubevirt_release import Release
@@ -36,7 +36,14 @@ class MachineController(Controller):
 
     @property
     def watches(self) -> list[tuple[Kind, Callable[[Object], Iterable[Key]]]]:
-        return [(VM, itself), (VMI, owners("VirtualMachine")), (DATAVOLUME, self._users), (PVC, self._users), (KUBEVIRT, lambda _: ())]
+        return [
+            (VM, itself),
+            (VMI, owners("VirtualMachine")),
+            (DATAVOLUME, self._users),
+            (PVC, self._users),
+            (VOLUMESNAPSHOTCLASS, lambda _: [key_of(vm) for vm in self.runtime.cache(VM).all()]),
+            (KUBEVIRT, lambda _: ()),
+        ]
 
     def _users(self, disk: Object) -> Iterable[Key]:
         """Return the VMs that use a disk, or own it."""

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import POD, SNAPSHOT, SNAPSHOT_CONTENT, STORAGEPROFILE, VM, VOLUMESNAPSHOT, VOLUMESNAPSHOTCONTENT
+from migrate.kube.kinds import (
+    POD,
+    SNAPSHOT,
+    SNAPSHOT_CONTENT,
+    STORAGEPROFILE,
+    VM,
+    VOLUMESNAPSHOT,
+    VOLUMESNAPSHOTCLASS,
+    VOLUMESNAPSHOTCONTENT,
+)
 from migrate.lab.up import Lab
 from migrate.model.errors import Refused
 from tests.lab.exports import make
@@ -243,7 +252,22 @@ def test_the_spec_never_changes(lab: Lab, api: Cluster) -> None:
     assert Snapshot(lab, api, "m-snap").found["spec"].get("failureDeadline") is None
 
 
-def test_profiles_name_the_snapshot_class(api: Cluster) -> None:
-    """CDI puts the class of each driver into the profile; a driver without one has none."""
-    found = {profile["metadata"]["name"]: profile["status"].get("snapshotClass") for profile in api.list(STORAGEPROFILE)}
-    assert found == {"fast": "fast-snapshots", "ceph": "ceph-snapshots", "local": "local-snapshots", "slow-legacy": None}
+def test_the_class_of_a_driver_may_come_and_go(lab: Lab, api: Cluster) -> None:
+    """CDI puts it into the profile, and the VMs on that driver say at once whether their volumes can be snapshotted."""
+
+    def profiles() -> dict[str, str | None]:
+        return {profile["metadata"]["name"]: profile["status"].get("snapshotClass") for profile in api.list(STORAGEPROFILE)}
+
+    def enabled() -> list[bool]:
+        return [entry["enabled"] for entry in vm(api, "n")["status"]["volumeSnapshotStatuses"]]
+
+    all_of_them = {"fast": "fast-snapshots", "ceph": "ceph-snapshots", "local": "local-snapshots", "slow-legacy": None}
+    assert profiles() == all_of_them
+    lab.plant([disk("n1", storage_class="ceph", mib=4), machine("n", ["n1"])])
+    assert enabled() == [True]
+    gone = api.get(VOLUMESNAPSHOTCLASS, "ceph-snapshots")
+    assert gone is not None
+    api.delete(VOLUMESNAPSHOTCLASS, "ceph-snapshots")
+    lab.until(lambda: enabled() == [False] and profiles() == {**all_of_them, "ceph": None})
+    api.create({**gone, "metadata": {"name": "ceph-snapshots"}})
+    lab.until(lambda: enabled() == [True] and profiles() == all_of_them)
