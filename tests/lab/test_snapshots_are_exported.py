@@ -106,6 +106,7 @@ def test_the_manifest_is_made_from_the_machine_of_today(lab: Lab, api: Cluster) 
     assert "labels" not in snapshot.content["spec"]["source"]["virtualMachine"]["metadata"]
 
 
+@pytest.mark.slow
 def test_without_the_machine_there_is_no_manifest(lab: Lab, api: Cluster) -> None:
     """The disks are still served; both manifests answer 500."""
     lab.plant([disk("d1"), machine("d", ["d1"])])
@@ -144,6 +145,7 @@ def test_a_snapshot_that_is_not_there_is_skipped_until_it_is(lab: Lab, api: Clus
     assert export.status["links"] == {}
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_no_disk_is_skipped(lab: Lab) -> None:
     """A VM with nothing but a container disk has a snapshot that is ready and holds no volume."""
     volume = {"name": "image", "containerDisk": {"image": "registry/image"}}

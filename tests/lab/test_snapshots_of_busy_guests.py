@@ -180,6 +180,7 @@ def test_without_an_agent_the_copy_is_torn(lab: Lab, api: Cluster) -> None:
         api.call("PUT", "/apis/subresources.kubevirt.io/v1/namespaces/shop/virtualmachineinstances/b/freeze", {})
 
 
+@pytest.mark.slow
 def test_one_disk_needs_no_freeze(lab: Lab, api: Cluster) -> None:
     """A VM with one disk gives a crash-consistent copy at the least."""
     plant(lab, "c", 1, agent=False)
@@ -188,6 +189,7 @@ def test_one_disk_needs_no_freeze(lab: Lab, api: Cluster) -> None:
     assert consistency(cuts(lab, api, snapshot)) in {Consistency.CRASH, Consistency.APPLICATION}
 
 
+@pytest.mark.slow
 def test_a_journal_survives_its_guest(lab: Lab, api: Cluster) -> None:
     """A clean stop leaves nothing open, and the journal lies inside the guest's own window."""
     plant(lab, "f", 3, agent=False)

@@ -121,6 +121,7 @@ def test_an_exporter_pod_keeps_it_waiting_until_the_deadline(lab: Lab, api: Clus
     assert (snapshot.content, locked(api, "d")) == (None, "")
 
 
+@pytest.mark.slow
 def test_any_pod_on_the_disk_counts_and_its_end_frees_it(lab: Lab, api: Cluster) -> None:
     """Somebody else's pod is as good as an exporter's; when it is gone the snapshot goes on by itself."""
     lab.plant([disk("e1"), machine("e", ["e1"])])
@@ -132,6 +133,7 @@ def test_any_pod_on_the_disk_counts_and_its_end_frees_it(lab: Lab, api: Cluster)
     snapshot.until_ready()
 
 
+@pytest.mark.slow
 def test_a_refusing_storage_ends_at_the_deadline(lab: Lab, api: Cluster) -> None:
     """The storage's words stand in the error; at the deadline the content goes and the VM is free."""
     lab.east.trouble.set("snapshot", "refuse", claim="f1", message="the pool is full")
@@ -144,6 +146,7 @@ def test_a_refusing_storage_ends_at_the_deadline(lab: Lab, api: Cluster) -> None
     assert "the pool is full" in snapshot.status["error"]["message"]
 
 
+@pytest.mark.slow
 def test_it_may_never_be_ready(lab: Lab) -> None:
     """A snapshot that has Succeeded does not fail any more, however long it cannot be used."""
     order = lab.east.trouble.set("snapshot", "hang", claim="g1")
@@ -173,6 +176,7 @@ def test_what_cannot_be_snapshotted_is_left_out_and_told(lab: Lab, api: Cluster)
     assert [entry["indication"] for entry in status["sourceIndications"]] == ["PartialSnapshot"]
 
 
+@pytest.mark.slow
 def test_backend_storage_is_snapshotted_and_exported_as_an_archive(lab: Lab, api: Cluster) -> None:
     """The claim with the state of TPM and EFI is one more volume, without being in the spec, and is no disk."""
     made = machine("i", ["i1"], strategy="Always")
@@ -211,6 +215,7 @@ def test_a_deleted_snapshot_takes_its_copies_along_unless_told(lab: Lab, api: Cl
     assert (files / f"snapshot-{kept['metadata']['uid']}").exists()
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_deleted_in_the_middle_frees_the_machine(lab: Lab, api: Cluster) -> None:
     """Deleting an unfinished snapshot unlocks the VM and leaves nothing behind."""
     lab.east.trouble.set("snapshot", "lag", claim="k1", seconds=60)
@@ -222,6 +227,7 @@ def test_a_snapshot_that_is_deleted_in_the_middle_frees_the_machine(lab: Lab, ap
     lab.until(lambda: not api.list(VOLUMESNAPSHOT, labels={"snapshot.kubevirt.io/source-vm-name": "k"}))
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_nothing_waits(lab: Lab) -> None:
     """The VM need not exist; it may come later."""
     snapshot = take(lab, "l-snap", "l")
