@@ -13,6 +13,8 @@ from migrate.cli.failure import say
 from migrate.cli.naming import named
 from migrate.cli.options import (
     Files,
+    Method,
+    MethodOption,
     Output,
     OutputOption,
     SourceArgument,
@@ -38,11 +40,15 @@ def verify(
     verify: Annotated[Verify, typer.Option("--verify", help="How much of every disk is compared: size, sample or full.")] = Verify.FULL,
     source_ca: SourceCaOption = None,
     target_ca: TargetCaOption = None,
+    method: MethodOption = Method.COLD,
     output: OutputOption = Output.TEXT,
     *,
     files: Files,
 ) -> None:
-    """Compare the disks of a finished move once more, while the source stands halted and the target was not started."""
+    """Compare the disks of a finished move once more, while the source stands halted and the target was not started.
+
+    Those of a copy (--method snapshot) are compared with its snapshot, if that was kept.
+    """
     from dataclasses import replace
 
     from migrate.model.clock import SystemClock
@@ -51,7 +57,7 @@ def verify(
     if verify is Verify.OFF:
         raise UsageError("--verify off compares nothing", where="migrate verify", now="say size, sample or full")
     with ExitStack() as stack:
-        found = named(stack, [source, target], files, target="", source="", command="migrate verify")
+        found = named(stack, [source, target], files, target="", source="", command="migrate verify", method=method)
         options = replace(found.question.options, source_ca=pem_of(source_ca, "--source-ca"), target_ca=pem_of(target_ca, "--target-ca"))
         pair, question = found.pair, replace(found.question, options=options)
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from migrate.cli.options import Files, Pair, open_pair, open_place
+from migrate.cli.options import Files, Method, Pair, open_pair, open_place
 from migrate.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,14 +24,16 @@ class Named:
     """None: it is found by its question."""
 
 
-def named(stack: ExitStack, words: Sequence[str], files: Files, *, target: str, source: str, command: str) -> Named:
+def named(
+    stack: ExitStack, words: Sequence[str], files: Files, *, target: str, source: str, command: str, method: Method = Method.COLD
+) -> Named:
     """Open what SRC DST, or ID with --target, mean. Raises UsageError for anything else, and for an id that no record has."""
     from migrate.workflow.ask import Question
 
     match list(words):
         case [src, dst] if not target and not source:
             pair = open_pair(stack, src, dst, files)
-            return Named(pair, Question(pair.source, pair.target))
+            return Named(pair, Question(pair.source, pair.target, playbook=method.playbook))
         case [identity] if target:
             return _by_id(stack, identity, target, source, files)
         case _:

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
+class Method(StrEnum):
+    """How a VM gets to the other side."""
+
+    COLD = "cold"
+    SNAPSHOT = "snapshot"
+
+    @property
+    def playbook(self) -> str:
+        return "snapshot-copy" if self is Method.SNAPSHOT else "cold-move"
+
+
 class Output(StrEnum):
     """How results are written."""
 
@@ -40,6 +51,7 @@ SourceCaOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="CA of the source's export host, where the cluster names none or a wrong one.")
 ]
 TargetCaOption = Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the target's export host, for the proof.")]
+MethodOption = Annotated[Method, typer.Option("--method", help="cold: a move, with a stop; snapshot: a copy of a VM that goes on.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or json: one event a line, the report last.")]
 
 

@@ -28,7 +28,8 @@ def rbac(
         typer.Option(
             "--for",
             metavar="PURPOSE[,PURPOSE]",
-            help="What the account is to do. move: vm, undo, status, verify, cleanup; retire: these, and deleting moved sources.",
+            help="What the account is to do. move: vm, undo, status, verify, cleanup; retire: these, and deleting moved sources; "
+            "copy: vm --method snapshot, undo, status, verify, cleanup.",
             show_default="move",
         ),
     ] = None,

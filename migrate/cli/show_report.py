@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from migrate.cli.failure import problems
-from migrate.model.migration import Verify
+from migrate.model.migration import COPIES, Verify
 from migrate.model.quantity import human, human_duration
 from migrate.model.report import Outcome, Report, Stand, stamp
 
+COPY = {
+    Outcome.NOTHING_LEFT: "nothing left to do: this copy was finished before",
+    Outcome.UNDONE: "undone: the copy and all that was made for it is removed; the source was never halted",
+}
+"""What is said otherwise of a copy."""
 GOOD = {
     Outcome.MOVED: "moved",
+    Outcome.COPIED: "copied; the source goes on as it was",
     Outcome.NOTHING_LEFT: "nothing left to do: this move was finished before",
     Outcome.UNDONE: "undone: what the move had made is removed, the source is given back",
     Outcome.UNFINISHED: "unfinished: it runs now, or its runner died",
@@ -18,8 +24,8 @@ GOOD = {
     Outcome.PLANNED: "a dry run: nothing was written",
 }
 
-ENDS = (Outcome.MOVED, Outcome.NOTHING_LEFT, Outcome.PROVEN)
-"""What ends with disks that were moved: one without a proof is named then, too."""
+ENDS = (Outcome.MOVED, Outcome.COPIED, Outcome.NOTHING_LEFT, Outcome.PROVEN)
+"""What ends with disks that were moved or copied: one without a proof is named then, too."""
 TOLD_BY = {Outcome.PROVEN: "verify-disks", Outcome.RETIRED: "retire-source"}
 """Outcomes of which the last words of a step tell more than one word can: how deep, and what is left."""
 
@@ -44,7 +50,9 @@ def report_text(report: Report) -> str:
 
 
 def _head(report: Report) -> str:
-    ended = GOOD.get(report.outcome, f"not moved ({report.outcome.value})")
+    copies = report.playbook in COPIES
+    ended = GOOD.get(report.outcome, f"not {'copied' if copies else 'moved'} ({report.outcome.value})")
+    ended = COPY.get(report.outcome, ended) if copies else ended
     told = next((step.message for step in report.steps if step.step == TOLD_BY.get(report.outcome)), "")
     if told:
         ended = f"{ended}: {told}" if report.outcome is Outcome.PROVEN else told
@@ -53,6 +61,8 @@ def _head(report: Report) -> str:
 
 def _stands(report: Report) -> str:
     lines = [_stand("source", report.source), _stand("target", report.target)]
+    if report.snapshot is not None:
+        lines.append(f"  snapshot  of {stamp(report.snapshot.at) or 'an unknown time'}: {report.snapshot.words}")
     if report.downtime_s is not None:
         lines.append(f"  downtime  {human_duration(report.downtime_s)}, from the halt of the source until the target was ready")
     return "\n".join(lines)

@@ -10,6 +10,8 @@ import typer
 
 from migrate.cli.options import (
     Files,
+    Method,
+    MethodOption,
     Output,
     OutputOption,
     open_pair,
@@ -32,6 +34,7 @@ def status(
     target: Annotated[
         str, typer.Option(metavar="CONTEXT[:NAMESPACE]", help="Where to look for records.", show_default="the current context")
     ] = "",
+    method: MethodOption = Method.COLD,
     output: OutputOption = Output.TEXT,
     *,
     files: Files,
@@ -40,7 +43,7 @@ def status(
     words = what or []
     with ExitStack() as stack:
         if len(words) == 2 and not target:
-            _one(_asked(stack, words[0], words[1], files), output)
+            _one(_asked(stack, words[0], words[1], files, method), output)
             return
         if len(words) > 1:
             raise UsageError("name one migration: SRC DST, or an ID with --target", where="migrate status", now="see migrate status --help")
@@ -48,20 +51,22 @@ def status(
         _from_records(stack, cluster, words, files, everywhere=everywhere, output=output)
 
 
-def _asked(stack: ExitStack, source: str, target: str, files: Files) -> Report:
+def _asked(stack: ExitStack, source: str, target: str, files: Files, method: Method) -> Report:
     from migrate.workflow.ask import Question, ask
     from migrate.workflow.by_hand import way_back
     from migrate.workflow.reporting import standing
 
     pair = open_pair(stack, source, target, files)
-    asked = ask(Question(pair.source, pair.target), pair.source_cluster, pair.target_cluster, strict=False)
+    asked = ask(Question(pair.source, pair.target, playbook=method.playbook), pair.source_cluster, pair.target_cluster, strict=False)
     if asked.record is None:
         where, back = f"{pair.source} → {pair.target}", way_back(pair.source_cluster, pair.source)
         if back:
             why = "the source carries the notes of a migration that halted it, but the target holds no record of it"
             now = f"take it back: migrate undo {pair.source} {pair.target}; {back}"
             raise Blocked("the source is held halted by a migration whose record is lost", where=where, why=why, now=now)
-        raise UsageError("there is no such migration", where=where, now=f"begin it: migrate vm {pair.source} {pair.target}")
+        raise UsageError(
+            "there is no such migration", where=where, now=f"begin it: migrate vm {pair.source} {pair.target} --method {method}"
+        )
     return standing(asked.record, pair.source_cluster, pair.target_cluster)
 
 

@@ -11,6 +11,8 @@ import typer
 from migrate.cli.naming import named
 from migrate.cli.options import (
     Files,
+    Method,
+    MethodOption,
     Output,
     OutputOption,
     SourceArgument,
@@ -22,6 +24,7 @@ from migrate.cli.options import (
     pem_of,
 )
 from migrate.cli.walk import walk
+from migrate.model.errors import UsageError
 from migrate.model.migration import Format, Identity, OnFailure, References, Start, Verify
 
 if TYPE_CHECKING:
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 def move(
     source: SourceArgument,
     target: TargetArgument,
-    start: Annotated[Start, typer.Option(help="Start the target: as the source was, in any case, or not at all.")] = Start.AUTO,
+    method: MethodOption = Method.COLD,
+    start: Annotated[
+        Start, typer.Option(help="Start the target: as the source was (a copy: not at all), in any case, or not at all.")
+    ] = Start.AUTO,
     verify: Annotated[Verify | None, typer.Option(help="How much of every disk is compared.", show_default="sample; full for gzip")] = None,
     format: Annotated[Format, typer.Option(help="What the target pulls: raw shows a cut at once, gzip is smaller.")] = Format.RAW,
     map_storage: Annotated[
@@ -61,6 +67,9 @@ def move(
     identity: Annotated[
         Identity, typer.Option(help="Firmware uuid, serial and MACs: keep them (a move), new ones, or as the playbook is meant.")
     ] = Identity.AUTO,
+    keep_snapshot: Annotated[
+        bool, typer.Option("--keep-snapshot", help="With --method snapshot: leave the snapshot on the source at the end.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Ask anew after a finished or undone run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would be written, write nothing.")] = False,
     output: OutputOption = Output.TEXT,
@@ -69,7 +78,8 @@ def move(
 ) -> None:
     """Move a VM to another cluster: stop it, pull its disks, prove them equal, start it there.
 
-    The source VM and its disks stay where they are, halted. Running the same command again resumes, or says that nothing is left to do.
+    The source VM and its disks stay where they are, halted. With --method snapshot it goes on instead, and a copy of it is made that stays
+    halted unless --start always. Running the same command again resumes, or says that nothing is left to do.
     """
     from migrate.model.clock import SystemClock
     from migrate.model.migration import Options
@@ -77,6 +87,7 @@ def move(
     from migrate.workflow.ask import Question
     from migrate.workflow.run import Run
 
+    _fit(method, fence=fence, keep_snapshot=keep_snapshot)
     options = Options(
         start=start,
         verify=verify or (Verify.FULL if format is Format.GZIP else Verify.SAMPLE),
@@ -92,16 +103,25 @@ def move(
         identity=identity,
         references=references,
         network_map=parse_map(map_network or [], option="--map-network", what="network"),
+        keep_snapshot=keep_snapshot,
     )
     with ExitStack() as stack:
         pair = open_pair(stack, source, target, files)
-        question = Question(pair.source, pair.target, options, again=again)
+        question = Question(pair.source, pair.target, options, playbook=method.playbook, again=again)
 
         def go(show: Callable[[Event], None]) -> Ending:
             run = Run(question, source=pair.source_cluster, target=pair.target_cluster, clock=SystemClock(), show=show)
             return run.plan() if dry_run else run.move()
 
         walk(output, pair, go)
+
+
+def _fit(method: Method, *, fence: bool, keep_snapshot: bool) -> None:
+    """Raise UsageError for options that mean nothing with this method."""
+    wrong = "--fence" if fence and method is Method.SNAPSHOT else "--keep-snapshot" if keep_snapshot and method is Method.COLD else ""
+    if wrong:
+        why = "a copy leaves the source as it is" if fence else "a move takes no snapshot"
+        raise UsageError(f"{wrong} means nothing with --method {method}", where="migrate vm", why=why, now=f"leave {wrong} out")
 
 
 @opens_clusters
@@ -116,6 +136,7 @@ def undo(
     even_if_started: Annotated[
         bool, typer.Option("--even-if-started", help="Go back even if the target was started: what its guest wrote since is lost.")
     ] = False,
+    method: MethodOption = Method.COLD,
     output: OutputOption = Output.TEXT,
     *,
     files: Files,
@@ -123,12 +144,13 @@ def undo(
     """Take an unfinished move back: remove our disks and objects, give the source its run strategy again.
 
     Refused once the target was started, since its disks then hold what the source never saw, unless --even-if-started gives that up.
+    A copy (--method snapshot) is removed with its snapshot; the source is not touched.
     """
     from migrate.model.clock import SystemClock
     from migrate.workflow.run import Run
 
     with ExitStack() as stack:
-        found = named(stack, what, files, target=target, source=source, command="migrate undo")
+        found = named(stack, what, files, target=target, source=source, command="migrate undo", method=method)
         pair = found.pair
 
         def go(show: Callable[[Event], None]) -> Ending:

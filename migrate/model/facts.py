@@ -22,7 +22,7 @@ class Side:
     namespace: str
     namespace_exists: bool = True
     served: Mapping[str, str] = field(default_factory=dict)
-    """Kind → version that is served (`Cluster.serves`), for VirtualMachine, VirtualMachineExport and DataVolume; absent = not served."""
+    """Kind → version that is served (`Cluster.serves`), of those kinds that a move or a copy needs; absent = not served."""
     kubevirt: Object | None = None
     """The KubeVirt object: version and gates."""
     denied: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Facts:
     was: Was = field(default_factory=Was)
     """What a halt would write down now (reading/machine.py, was_of)."""
     pvcs: Mapping[str, Object] = field(default_factory=dict)
-    """Source PVCs by name."""
+    """Source PVCs by name, those included that were restored from our snapshot."""
     there: Mapping[tuple[str, str], Object] = field(default_factory=dict)
     """What is on the target under names we want: (kind, name) → object; VirtualMachine, DataVolume, PersistentVolumeClaim."""
     inventory: Inventory = field(default_factory=lambda: Inventory(()))

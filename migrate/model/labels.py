@@ -11,7 +11,7 @@ ID = f"{PREFIX}/id"
 """Label: id of the migration that an object belongs to."""
 
 ROLE = f"{PREFIX}/role"
-"""Label: what the object is for: export, token, ca, header, disk, vm, record, claim, proof, reference, before."""
+"""Label: what the object is for: snapshot, export, token, ca, header, disk, vm, record, claim, proof, reference, before."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OWNER = "kubevirt-migrate"
@@ -21,7 +21,8 @@ DISK = f"{PREFIX}/source-pvc"
 """Annotation on a target disk: the source PVC that it is a copy of. A disk that names another one is not taken for this one's copy."""
 
 SOURCE_GENERATION = f"{PREFIX}/source-generation"
-"""Annotation on a target disk, written with it: the metadata.generation of the halted source that it is a copy of."""
+"""Annotation on a target disk, written with it: what it is a copy of, by the metadata.generation of the halted source or the uid of the
+snapshot."""
 
 PROOF = f"{PREFIX}/proof"
 """Annotation on a target disk: JSON {digest, coverage, bytes, sourceGeneration, at, claim}; `claim`: uid of the claim that was read."""
@@ -30,7 +31,7 @@ COMPARED = f"{PREFIX}/compared"
 """Annotation on a target disk, as PROOF: its latest comparison where that was less deep than the proof, which it does not replace."""
 
 WAS = f"{PREFIX}/was"
-"""Annotation on the source VM, written in the same write that halts it: JSON of what it was before."""
+"""Annotation on the source VM, written in the same write that halts it: JSON of what it was before. Of a copy, on the target VM."""
 
 HALTED_BY = f"{PREFIX}/halted-by"
 """Annotation on the source VM: id of the migration that halted it."""
@@ -48,8 +49,8 @@ DIFFERS = f"{PREFIX}/differs"
 """Annotation on a target disk whose proof failed: JSON {places, sourceGeneration, at, claim}. Such a disk is never called copied."""
 
 CLAIM = f"{PREFIX}/claim"
-"""Annotation on what a runner changes or deletes (both VMs, the target's disks, the record): the number of the claim under which it may,
-LEASE-UID/TRANSITIONS. Whoever takes the claim writes the new number first; every write tests it."""
+"""Annotation on what a runner changes or deletes (both VMs, a snapshot, the target's disks, the record): the number of the claim under
+which it may, LEASE-UID/TRANSITIONS. Whoever takes the claim writes the new number first; every write tests it."""
 
 FENCED = f"{PREFIX}/fenced"
 """Key in the node selector of a source VM that was halted with --fence: no node has it, so nobody's start brings up a guest."""

@@ -8,9 +8,14 @@ from enum import StrEnum
 
 from migrate.model.refs import VMRef
 
+COPIES = frozenset({"snapshot-copy", "dr-copy"})
+"""Playbooks that leave the source as it is, running if it runs, and make another VM of it."""
+SourceVersion = int | str
+"""The state of the source that a copied disk belongs to: the metadata.generation of the halted VM, or the uid of its snapshot."""
+
 
 class Start(StrEnum):
-    """Whether the target is started: as the source was, in any case, or not at all."""
+    """Whether the target is started: as the source was (a copy: not at all), in any case, or not at all."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -57,10 +62,6 @@ class Identity(StrEnum):
     NEW = "new"
 
 
-COPIES = frozenset({"snapshot-copy", "dr-copy"})
-"""Playbooks that leave the source as it is."""
-
-
 class References(StrEnum):
     """What is done about copied references: made where they are missing, also made equal where they differ, or left to somebody else."""
 
@@ -91,6 +92,8 @@ class Options:
     references: References = References.COPY
     network_map: tuple[tuple[str, str], ...] = ()
     """Network of the source → network of the target, each `[NAMESPACE/]NAME` of a NetworkAttachmentDefinition."""
+    keep_snapshot: bool = False
+    """Leave the snapshot that a copy was made from on the source."""
 
     LOOSE = frozenset({"parallel_disks", "allow_managed", "source_ca", "target_ca", "on_failure", "references"})
 
@@ -135,6 +138,8 @@ class Names:
     """Lease on the target's name: two sources never make one VM."""
     before: str
     """Prefix of the names under which objects are kept as they were before they were replaced."""
+    snapshot: str
+    """Snapshot of the source, where that is not halted."""
 
     @classmethod
     def of(cls, migration_id: str, source_uid: str, target: str = "") -> Names:
@@ -151,6 +156,7 @@ class Names:
             proof_token=f"{base}-proof-token",
             target_claim=f"migrate-claim-{_short('target', target)}",
             before=f"{base}-before",
+            snapshot=base,
         )
 
     def before_of(self, kind: str, name: str) -> str:
@@ -192,4 +198,14 @@ class Migration:
         """KEEP or NEW: what was asked for, else what the playbook is for."""
         if self.options.identity is not Identity.AUTO:
             return self.options.identity
-        return Identity.NEW if self.playbook in COPIES else Identity.KEEP
+        return Identity.NEW if self.copies else Identity.KEEP
+
+    @property
+    def copies(self) -> bool:
+        """Tell whether this makes a copy of a VM that goes on, instead of moving it."""
+        return self.playbook in COPIES
+
+    @property
+    def start(self) -> Start:
+        """Return when the target is started. A copy is never started unasked: what its guest does, the source does, too."""
+        return Start.NEVER if self.copies and self.options.start is Start.AUTO else self.options.start

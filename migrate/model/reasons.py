@@ -92,6 +92,27 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "Restoring": Reason("the source is being given its run strategy and its start back"),
         "Restored": Reason("the source is as it was before"),
     },
+    "Snapshot of the source": {
+        "SnapshotMissing": Reason("the source is to be snapshotted, while it goes on"),
+        "SnapshotPending": Reason("KubeVirt has not taken the snapshot yet", "look at its conditions if it stays"),
+        "SnapshotTroubled": Reason(
+            "KubeVirt meets an error with the snapshot and tries again until its deadline", "see the guest agent and the storage"
+        ),
+        "SnapshotNotReady": Reason(
+            "the snapshot is taken and the storage has not made it usable yet", "look at the VolumeSnapshots if it stays"
+        ),
+        "SnapshotFailed": Reason("KubeVirt gave the snapshot up at its deadline", "cure what it says; the same command takes another"),
+        "SnapshotTaken": Reason("the snapshot can be used, and every disk is in it"),
+        "SnapshotServed": Reason("every disk is proven, so the snapshot is not needed any more"),
+        "SnapshotGone": Reason(
+            "the snapshot was removed before every disk was proven", "`migrate undo`, then copy anew; without copies, run again"
+        ),
+        "SnapshotLeft": Reason("the snapshot is removed now"),
+        "VolumeExcluded": Reason(
+            "the snapshot does not hold what was asked for: a disk is missing or new", "see VM.status.volumeSnapshotStatuses, or move"
+        ),
+        "SourceReplaced": Reason("the source VM is gone, or another one has its name", "`migrate undo`"),
+    },
     "Export": {
         "NoDisks": Reason("the VM has no disks to move"),
         "TokenMissing": Reason("the export's token is to be made"),

@@ -9,9 +9,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from migrate.model.migration import Disk, Format, Identity, Migration, OnFailure, Options, References, Start, Verify
+from migrate.model.migration import Disk, Format, Identity, Migration, OnFailure, Options, References, SourceVersion, Start, Verify
 from migrate.model.refs import VMRef
 from migrate.model.report import Outcome, stamp
+from migrate.model.snapshot import Taken
 
 RECORD_SCHEMA = "kubevirt-migrate.io/record/v1"
 KEY = "record.json"
@@ -37,7 +38,7 @@ class DiskProof:
     digest: str
     coverage: str
     bytes: int
-    source_generation: int = 0
+    source_generation: SourceVersion = 0
     at: str = ""
 
 
@@ -56,6 +57,8 @@ class Record:
     halted: datetime | None = None
     ready: datetime | None = None
     """When the target's instance was ready."""
+    snapshot: Taken | None = None
+    """Of a copy: the snapshot that it was made from."""
     steps: tuple[StepTally, ...] = ()
     disks: tuple[DiskProof, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -126,6 +129,7 @@ def _to_json(record: Record) -> dict[str, Any]:
         "outcome": record.outcome.value if record.outcome else None,
         "halted": stamp(record.halted),
         "ready": stamp(record.ready),
+        "snapshot": record.snapshot.to_json() if record.snapshot is not None else None,
         "migration": {
             "id": m.id,
             "attempt": m.attempt,
@@ -175,12 +179,13 @@ def _options(options: Options) -> dict[str, Any]:
         "identity": options.identity.value,
         "references": options.references.value,
         "networkMap": dict(options.network_map),
+        "keepSnapshot": options.keep_snapshot,
     }
 
 
 def _of_json(whole: Mapping[str, Any]) -> Record:
     m, source, target = whole["migration"], whole["migration"]["source"], whole["migration"]["target"]
-    known = {"schema", "tool", "who", "started", "finished", "outcome", "halted", "ready", "migration", "steps", "disks"}
+    known = {"schema", "tool", "who", "started", "finished", "outcome", "halted", "ready", "snapshot", "migration", "steps", "disks"}
     started = _time(whole["started"])
     if started is None:
         raise ValueError("started is empty")
@@ -205,6 +210,7 @@ def _of_json(whole: Mapping[str, Any]) -> Record:
         outcome=Outcome(whole["outcome"]) if whole.get("outcome") else None,
         halted=_time(whole.get("halted")),
         ready=_time(whole.get("ready")),
+        snapshot=Taken.of_json(whole["snapshot"]) if whole.get("snapshot") else None,
         steps=tuple(
             StepTally(s["step"], float(s.get("seconds") or 0), int(s.get("acts") or 0), s.get("bytes")) for s in whole.get("steps") or ()
         ),
@@ -230,6 +236,7 @@ def _options_of(said: Mapping[str, Any]) -> Options:
         identity=Identity(said.get("identity", plain.identity)),
         references=References(said.get("references", plain.references)),
         network_map=tuple((said.get("networkMap") or {}).items()),
+        keep_snapshot=bool(said.get("keepSnapshot", plain.keep_snapshot)),
     )
 
 

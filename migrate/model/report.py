@@ -9,15 +9,17 @@ from typing import Any
 
 from migrate.model.errors import Problem
 from migrate.model.observation import Observation, State
+from migrate.model.snapshot import Taken
 
 EVENT_SCHEMA = "kubevirt-migrate.io/event/v1"
 REPORT_SCHEMA = "kubevirt-migrate.io/report/v1"
 
 
 class Outcome(StrEnum):
-    """How a run ended. The words of the error family, and four good ends."""
+    """How a run ended. The words of the error family, and the good ends."""
 
     MOVED = "moved"
+    COPIED = "copied"
     NOTHING_LEFT = "nothing left to do"
     UNDONE = "undone"
     PROVEN = "proven"
@@ -173,6 +175,8 @@ class Report:
     finished: datetime | None = None
     downtime_s: float | None = None
     """Seconds from the halt of the source until the target was ready; None when either did not happen."""
+    snapshot: Taken | None = None
+    """Of a copy: the snapshot that it was made from."""
     reason: str = ""
     """Why it stopped, in one word of docs/reasons.md; "" where it ended well."""
     problems: tuple[Problem, ...] = ()
@@ -194,6 +198,7 @@ class Report:
             "started": stamp(self.started),
             "finished": stamp(self.finished),
             "downtimeSeconds": self.downtime_s,
+            "snapshot": self.snapshot.to_json() if self.snapshot is not None else None,
             "steps": [
                 {
                     "step": step.step,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from migrate.model import labels
-from migrate.model.migration import Disk
+from migrate.model.migration import Disk, SourceVersion
 from migrate.model.objects import Condition, Object, annotations_of, condition, created_at, dig, labels_of, leaving
 from migrate.model.observation import DiskProgress, State
 from migrate.reading.common import words_of
@@ -93,7 +93,7 @@ def read_disk(
     pod: Object | None = None,
     *,
     migration_id: str,
-    generation: int | None = None,
+    generation: SourceVersion | None = None,
     now: datetime,
     total_bytes: int | None = None,
     url: str | None = None,
@@ -102,7 +102,7 @@ def read_disk(
 ) -> DiskProgress:
     """Say where one disk stands.
 
-    `generation`: what our halt left the source at (None = unknown, not compared).
+    `generation`: what our halt left the source at, or the uid of our snapshot (None = unknown, not compared).
     `pod`: its importer pod, if known. `total_bytes`: virtual size. `url`: the link it must be pulled from now (None = unknown, not
     compared). `restarts`: how often CDI may try again before we call it failed; five take as many minutes, longer than a node needs to
     mount a refreshed token or CA. `kills`: how often its importer was seen killed for memory; no restart counts those, since CDI makes a
@@ -122,6 +122,8 @@ def read_disk(
     noted = annotations_of(dv).get(labels.SOURCE_GENERATION, "none")
     if generation is not None and noted != str(generation):
         words = f"is a copy of the source at generation {noted}, and our halt left the source at {generation}"
+        if isinstance(generation, str):
+            words = f"is of the snapshot with uid {noted}, and the one that is there has {generation}"
         return look.say(State.BLOCKED, "StaleDisks", words)
     bound = dig(pvc, "status", "phase") == "Bound" and not leaving(pvc)
     match look.phase:

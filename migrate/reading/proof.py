@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from migrate.model import labels
+from migrate.model.migration import SourceVersion
 from migrate.model.objects import Object, annotations_of, dig, leaving, uid_of
 
 
@@ -22,8 +23,8 @@ class Proof:
     """off, size, sample or full."""
     bytes: int
     """Size of the source disk, N."""
-    source_generation: int
-    """Generation of the halted source VM that the copy belongs to; another one makes it stale."""
+    source_generation: SourceVersion
+    """Generation of the halted source VM, or uid of the snapshot, that the copy belongs to; another one makes it stale."""
     at: str
     """RFC 3339."""
     claim: str = ""
@@ -49,11 +50,12 @@ def proof_of(disk: Object | None, key: str = labels.PROOF) -> Proof | None:
         return None
     try:
         fields = json.loads(text)
+        version = fields["sourceGeneration"]
         return Proof(
             str(fields["digest"]),
             str(fields["coverage"]),
             int(fields["bytes"]),
-            int(fields["sourceGeneration"]),
+            version if isinstance(version, str) else int(version),
             str(fields["at"]),
             str(fields.get("claim") or ""),
         )

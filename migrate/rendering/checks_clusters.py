@@ -12,20 +12,22 @@ from migrate.model.migration import Migration, Verify
 from migrate.model.objects import Object, dig
 from migrate.rendering.findings import Finding, Severity, at, block, warn
 
-_GATE = "VMExport"
+_GATES = {"VirtualMachineExport": "VMExport", "VirtualMachineSnapshot": "Snapshot"}
+"""Feature gates of KubeVirt that must be open for a kind to do anything."""
 
 
 def check_clusters(facts: Facts, m: Migration) -> Iterator[Finding]:
     """Yield what is found about both clusters."""
     proof = m.options.verify is not Verify.OFF and bool(m.disks)
-    yield from _served(facts, proof)
+    yield from _served(facts, m, proof)
+    purpose = " --for copy" if m.copies else ""
     for word, side in (("source", facts.source), ("target", facts.target)):
         if side.denied:
             yield block(
                 f"permissions are missing: {', '.join(side.denied)}",
                 where=at(side),
                 why=f"context {side.context} may not",
-                now=f"ask for these verbs; migrate rbac {word} --namespace {side.namespace} prints roles that have them",
+                now=f"ask for these verbs; migrate rbac {word} --namespace {side.namespace}{purpose} prints roles that have them",
             )
     target = facts.target
     if not target.namespace_exists and not m.options.create_namespace:
@@ -48,7 +50,7 @@ def check_clusters(facts: Facts, m: Migration) -> Iterator[Finding]:
         )
 
 
-def _served(facts: Facts, proof: bool) -> Iterator[Finding]:
+def _served(facts: Facts, m: Migration, proof: bool) -> Iterator[Finding]:
     source, target = facts.source, facts.target
     wanted = [
         (source, "VirtualMachine", "KubeVirt"),
@@ -58,20 +60,25 @@ def _served(facts: Facts, proof: bool) -> Iterator[Finding]:
     ]
     if proof:
         wanted.append((target, "VirtualMachineExport", "KubeVirt's export API (the proof reads the target's disks through it)"))
+    if m.copies:
+        wanted.append((source, "VirtualMachineSnapshot", "KubeVirt's snapshot API"))
+    if m.copies and m.disks:
+        wanted.append((source, "VolumeSnapshot", "the snapshot API of the storage (CRDs of snapshot.storage.k8s.io)"))
     for side, kind, what in wanted:
         if kind not in side.served:
             yield block(f"{what} is missing", where=f"context {side.context}", why=f"it serves no {kind}", now="install it, then run again")
-        elif kind == "VirtualMachineExport" and not gate_open(side.kubevirt):
+        elif kind in _GATES and not gate_open(side.kubevirt, _GATES[kind]):
+            does = "exports" if kind == "VirtualMachineExport" else "snapshots"
             yield block(
-                f"the feature gate {_GATE} is off",
+                f"the feature gate {_GATES[kind]} is off",
                 where=f"context {side.context}",
-                why=f"KubeVirt {_version_text(side.kubevirt)} exports nothing without it",
-                now=f"add {_GATE} to spec.configuration.developerConfiguration.featureGates of the KubeVirt object",
+                why=f"KubeVirt {_version_text(side.kubevirt)} {does} nothing without it",
+                now=f"add {_GATES[kind]} to spec.configuration.developerConfiguration.featureGates of the KubeVirt object",
             )
 
 
-def gate_open(kubevirt: Object | None) -> bool:
-    """Tell whether exports are switched on: always since 1.9, by default since 1.6, only when listed before (reference section 0).
+def gate_open(kubevirt: Object | None, gate: str = "VMExport") -> bool:
+    """Tell whether a gate is open: by default since 1.6, only when listed before; exports always since 1.9 (reference section 0).
 
     An object that we could not see counts as open: the export itself will tell.
     """
@@ -81,11 +88,11 @@ def gate_open(kubevirt: Object | None) -> bool:
     listed, disabled = developer.get("featureGates") or (), developer.get("disabledFeatureGates") or ()
     found = re.match(r"v?(\d+)\.(\d+)", _version_text(kubevirt))
     if found is None:
-        return _GATE not in disabled
+        return gate not in disabled
     version = (int(found[1]), int(found[2]))
-    if version >= (1, 9):
+    if version >= (1, 9) and gate == "VMExport":
         return True
-    return _GATE not in disabled if version >= (1, 6) else _GATE in listed
+    return gate not in disabled if version >= (1, 6) else gate in listed
 
 
 def _version_text(kubevirt: Object | None) -> str:

@@ -20,7 +20,7 @@ def check_machine(facts: Facts, m: Migration) -> Iterator[Finding]:
         return
     yield from _state(facts, facts.vm, m, where)
     yield from _history(facts.vm, m, where)
-    for manager in facts.managers:
+    for manager in facts.managers if not m.copies else ():
         say = warn if m.options.allow_managed else block
         yield say(
             f"{manager.name} manages the VM and would undo a halt",
@@ -39,14 +39,15 @@ def _state(facts: Facts, vm: Object, m: Migration, where: str) -> Iterator[Findi
     if leaving(vm):
         yield block(f"{m.source.name} is being deleted", where=where, why="somebody deleted it", now="nothing can be moved any more")
     for key, word in (("snapshotInProgress", "snapshot"), ("restoreInProgress", "restore")):
-        if name := dig(vm, "status", key):
+        name = dig(vm, "status", key)
+        if name and not (m.copies and name == m.names.snapshot):
             yield block(f"a {word} of the VM is in progress", where=where, why=f"{word} {name} locks it", now="wait until it is done")
     if dig(vm, "spec", "runStrategy") == "WaitAsReceiver":
         yield block(
             "the VM waits for a live migration to arrive", where=where, why="its run strategy is WaitAsReceiver", now="let that end"
         )
     paused = condition(facts.vmi, "Paused")
-    if paused is not None and paused.true:
+    if paused is not None and paused.true and not m.copies:
         why = "a paused guest cannot shut down; after its grace period it would be killed with dirty disks"
         yield block("the guest is paused", where=where, why=why, now=f"virtctl unpause vm {m.source.name}, or stop it yourself")
     state = dig(facts.vmi, "status", "migrationState", default={})
@@ -68,7 +69,7 @@ def _history(vm: Object, m: Migration, where: str) -> Iterator[Finding]:
     if by and by != m.id and not moved:
         why = f"the migration {by} halted it and is neither finished nor undone"
         yield block("another migration holds the VM", where=where, why=why, now=f"finish it, or undo it first (migrate status names {by})")
-    if moved and by != m.id and said.get(labels.HALTED_GENERATION) == str(generation_of(vm)) and m.options.start is not Start.NEVER:
+    if moved and by != m.id and said.get(labels.HALTED_GENERATION) == str(generation_of(vm)) and m.start is not Start.NEVER:
         why = f"the migration {by} moved it, and nobody has touched it since; starting another copy would run old disks beside it"
         yield block(
             f"the VM lives at {moved} now", where=where, why=why, now="move it from there; or copy the old disks with --start never"

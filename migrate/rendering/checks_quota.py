@@ -21,6 +21,7 @@ _WORKER = {"requests.cpu": "100m", "requests.memory": "60M", "limits.cpu": "750m
 """What CDI's importer pods ask for unless its CDIConfig says otherwise."""
 _EXPORTER = {"requests.cpu": "100m", "requests.memory": "200Mi", "limits.cpu": "1", "limits.memory": "1Gi"}
 """What KubeVirt's exporter pod asks for."""
+_SNAPSHOTS = "count/volumesnapshots.snapshot.storage.k8s.io"
 _PER_CLASS = ".storageclass.storage.k8s.io/"
 _ALIAS = {
     "cpu": "requests.cpu",
@@ -40,11 +41,29 @@ def check_quota(facts: Facts, m: Migration) -> Iterator[Finding]:
     parts = f"up to {m.options.parallel_disks} disks at once: each its target, a hidden copy of it, scratch space, an importer pod"
     for problem in _short(facts.target, needs, parts):
         yield block(problem.what, where=at(facts.target), why=problem.why, now="raise the quota, or lower --parallel-disks")
+    if m.copies:
+        parts = "the claims that are restored from the snapshot, and the pod that offers them"
+        for problem in _short(facts.source, _restore_needs(facts, m), parts):
+            yield block(problem.what, where=at(facts.source), why=problem.why, now="raise the quota until the copy is finished")
+        return
     running = bool(facts.was.instance)
     for problem in _short(facts.source, _pods(1, _EXPORTER), "the pod that offers the disks"):
         say = warn if running else block
         remedy = "the VM's own pod frees some when it stops; raise the quota to be sure" if running else "raise the quota"
         yield say(problem.what, where=at(facts.source), why=problem.why, now=remedy)
+
+
+def _restore_needs(facts: Facts, m: Migration) -> Needs:
+    """Sum up what an export of a snapshot takes on the source; what is there already of this copy is counted as used."""
+    needs: dict[str, Decimal] = defaultdict(Decimal)
+    absent = [disk for disk in m.disks if f"{m.names.export}-{disk.pvc}" not in facts.pvcs]
+    for disk in absent:
+        _claim(needs, disk.storage_class, disk.capacity_bytes)
+    if dig(facts.vm, "status", "snapshotInProgress") != m.names.snapshot and len(absent) == len(m.disks):
+        needs[_SNAPSHOTS] += len(m.disks)
+    for key, amount in _pods(1, _EXPORTER).items() if absent else ():
+        needs[key] += amount
+    return needs
 
 
 def _import_needs(facts: Facts, m: Migration) -> Needs:

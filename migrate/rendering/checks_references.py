@@ -83,8 +83,8 @@ def _absent(what: str, reference: Reference, facts: Facts, m: Migration, *, then
         return warn(what, where=where, why=f"{named}, as optional{why}", now=f"{then}, if the guest is to have it")
     if m.options.references is References.SKIP:
         return warn(what, where=where, why=f"{named}; it cannot start without{why}", now="see that it is there before the start")
-    if m.options.start is Start.NEVER and reference.kind not in ASKED_AT_CREATION:
-        lives = f"{named}; it cannot start without, and is not started (--start never){why}"
+    if m.start is Start.NEVER and reference.kind not in ASKED_AT_CREATION:
+        lives = f"{named}; it cannot start without, and is not started{why}"
         return warn(what, where=where, why=lives, now=f"{then} before you start the VM")
     return block(what, where=where, why=f"{named}; it cannot start without{why}", now=f"{then} first")
 

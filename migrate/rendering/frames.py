@@ -13,7 +13,7 @@ from typing import Any
 
 from migrate.model import labels
 from migrate.model.inventory import STATE
-from migrate.model.migration import Disk, Migration
+from migrate.model.migration import Disk, Migration, SourceVersion
 from migrate.model.objects import annotations_of, labels_of, name_of
 from migrate.model.record import Record
 from migrate.model.was import Was
@@ -45,6 +45,8 @@ def export(m: Migration, *, version: str, ttl: timedelta, proof: bool = False) -
     side = m.target if proof else m.source
     token = m.names.proof_token if proof else m.names.token
     source = {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": side.name}
+    if m.copies and not proof:
+        source = {"apiGroup": "snapshot.kubevirt.io", "kind": "VirtualMachineSnapshot", "name": m.names.snapshot}
     return _frame(
         m,
         "proof" if proof else "export",
@@ -52,9 +54,25 @@ def export(m: Migration, *, version: str, ttl: timedelta, proof: bool = False) -
         namespace=side.namespace,
         pins={("spec", "source"): source, ("spec", "tokenSecretRef"): token},
         version=version,
-        vm=side.name,
+        source=source,
         token_secret=token,
         ttl=_go_duration(ttl),
+    )
+
+
+def snapshot(m: Migration, *, version: str, deadline: timedelta, stamp: Mapping[str, str] = MappingProxyType({})) -> Frame:
+    """Return the frame of source/snapshot.yaml.j2. `version`: the served one of the snapshot API; `stamp` as in `record`."""
+    source = {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": m.source.name}
+    return _frame(
+        m,
+        "snapshot",
+        name=m.names.snapshot,
+        namespace=m.source.namespace,
+        pins={("spec", "source"): source, ("spec", "deletionPolicy"): "Delete"},
+        version=version,
+        vm=m.source.name,
+        deadline=_go_duration(deadline),
+        annotations=dict(stamp),
     )
 
 
@@ -77,12 +95,13 @@ def datavolume(
     url: str,
     size_bytes: int,
     placement: Placement,
-    generation: int,
+    generation: SourceVersion,
     stamp: Mapping[str, str] = MappingProxyType({}),
 ) -> Frame:
     """Return the frame of target/datavolume.yaml.j2. `size_bytes`: the virtual size; CDI adds the filesystem overhead itself.
 
-    `generation`: what our halt left the source at; another one makes the copy stale. Nobody else's claim is ever adopted as a copy.
+    `generation`: what our halt left the source at, or the uid of our snapshot; another one makes the copy stale.
+    Nobody else's claim is ever adopted as a copy.
     """
     http = {"url": url, "certConfigMap": m.names.ca, "secretExtraHeaders": [m.names.header]}
     noted = {labels.DISK: disk.pvc, labels.SOURCE_GENERATION: str(generation), ADOPTION: "false"}
@@ -105,7 +124,9 @@ def datavolume(
     )
 
 
-def state(m: Migration, disk: Disk, *, placement: Placement, generation: int, stamp: Mapping[str, str] = MappingProxyType({})) -> Frame:
+def state(
+    m: Migration, disk: Disk, *, placement: Placement, generation: SourceVersion, stamp: Mapping[str, str] = MappingProxyType({})
+) -> Frame:
     """Return the frame of target/state.yaml.j2: a claim for TPM and EFI state, which waits for its files. Else as `datavolume`.
 
     The label says whose state it is; CDI gives it on to the claim.

@@ -25,6 +25,7 @@ Manifest = dict[str, Any]
 KINDS = {
     "source/export-token.yaml.j2": "Secret",
     "source/export.yaml.j2": "VirtualMachineExport",
+    "source/snapshot.yaml.j2": "VirtualMachineSnapshot",
     "target/namespace.yaml.j2": "Namespace",
     "target/ca.yaml.j2": "ConfigMap",
     "target/header.yaml.j2": "Secret",

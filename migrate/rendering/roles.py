@@ -18,11 +18,16 @@ class Purpose(StrEnum):
     """vm, undo, status, verify, cleanup."""
     RETIRE = "retire"
     """These, and deleting a source VM with its disks once its copies are proven."""
+    COPY = "copy"
+    """vm --method snapshot, undo, status, verify, cleanup: a source that goes on, and is neither halted nor deleted."""
 
 
 def account_name(side: Side, purposes: Collection[Purpose]) -> str:
-    """Return the name of the account for these purposes: one that may delete is another one than the everyday one."""
-    return f"kubevirt-migrate-{'retire-' if Purpose.RETIRE in purposes else ''}{side}"
+    """Return the name of the account for these purposes: each sum of rights has one of its own. Retiring includes moving."""
+    words = [purpose for purpose in (Purpose.RETIRE, Purpose.COPY) if purpose in purposes]
+    if Purpose.COPY in purposes and Purpose.RETIRE not in purposes and Purpose.MOVE in purposes:
+        words.insert(0, Purpose.MOVE)
+    return "-".join(("kubevirt-migrate", *words, side))
 
 
 def roles(renderer: Renderer, side: Side, *, purposes: Collection[Purpose], namespace: str, kubevirt_namespace: str) -> str:
@@ -38,4 +43,6 @@ def roles(renderer: Renderer, side: Side, *, purposes: Collection[Purpose], name
         namespace=namespace,
         kubevirt_namespace=kubevirt_namespace,
         deletes=Purpose.RETIRE in purposes,
+        copies=Purpose.COPY in purposes,
+        halts=bool({Purpose.MOVE, Purpose.RETIRE} & set(purposes)),
     )

@@ -6,12 +6,12 @@ import logging
 from datetime import timedelta
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import CONFIGMAP, EXPORT, SECRET, Kind
+from migrate.kube.kinds import CONFIGMAP, EXPORT, SECRET, SNAPSHOT, Kind
 from migrate.model import labels
 from migrate.model.errors import MigrateError
 from migrate.model.objects import dig, leaving, name_of
 from migrate.model.observation import Observation, State, done, needed, waiting
-from migrate.steps import claims, exporting, looks
+from migrate.steps import claims, exporting, looks, snapshots
 from migrate.steps.base import Crossing, Limits
 
 log = logging.getLogger("migrate.clean-up")
@@ -38,41 +38,66 @@ class CleanUp:
         for cluster, export in ((x.source, names.export), (x.target, names.proof)):
             if exporting.exporter_pods(cluster, export):
                 return waiting("ExporterLeaving", f"the server pod of export {export} is not gone yet")
+        if left := snapshots.restored(x):
+            return waiting("BeingDeleted", f"waiting until the claims {', '.join(left)} are gone")
+        snapshot = x.source.get(SNAPSHOT, names.snapshot) if _removes_snapshot(x) else None
+        if snapshot is not None and labels.is_ours(snapshot, x.migration.id):
+            words = f"the snapshot {names.snapshot}"
+            return waiting("BeingDeleted", f"waiting until {words} is gone") if leaving(snapshot) else needed("SnapshotLeft", words)
         if claims.left(x):
             return needed("ClaimLeft", "the claims on source and target are given up last")
         return done("CleanedUp", "nothing that only the move needed is left")
 
     def act(self, x: Crossing) -> None:
         x.works.cancel(x.migration.id)
-        if looks.remove_all(x, *scaffold(x)).state is State.DONE:
+        if looks.remove_all(x, *scaffold(x)).state is not State.DONE or snapshots.restored(x):
+            return
+        if not _removes_snapshot(x) or looks.remove(x, x.source, SNAPSHOT, x.migration.names.snapshot):
             claims.give_up(x)
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - there is nothing to take back
         return done("Nothing", "what was removed is made again when it is needed")
 
 
+def _removes_snapshot(x: Crossing) -> bool:
+    return x.migration.copies and not x.migration.options.keep_snapshot
+
+
 def let_go(x: Crossing) -> str:
     """Ask once for everything to go that nobody needs, without waiting, when a run stops; say what stays, "" if nothing does. Never raises.
 
     While the target still imports, it does so without us: the source's export, its token and what carries it to the target stay until
-    then (docs/decisions/0005).
+    then (docs/decisions/0005). A snapshot stays as long as disks on the target are of it.
     """
     x.works.cancel(x.migration.id)
     try:
         pulled, pulling = pull(x), still_pulled(x)
         looks.remove_all(x, *(thing for thing in scaffold(x) if not pulling or thing not in pulled))
+        snapshot = _snapshot_stays(x)
         export = x.source.get(EXPORT, x.migration.names.export) if pulling else None
     except MigrateError as error:
         log.warning("not everything could be removed (migrate cleanup does it later): %s", error)
         return f"what only the move needs may be left on either side: {error}; migrate cleanup removes it"
+    names, place = x.migration.names, f"{x.migration.source.context}, namespace {x.migration.source.namespace}"
     if not pulling:
-        return ""
-    until, names = dig(export, "status", "ttlExpirationTime", default="it is removed"), x.migration.names
-    place = f"{x.migration.source.context}, namespace {x.migration.source.namespace}"
+        return f"stays: snapshot {names.snapshot}, on {place}: copies on the target are of it; an undo removes it" if snapshot else ""
+    until = dig(export, "status", "ttlExpirationTime", default="it is removed")
+    beside = f" and snapshot {names.snapshot}" if snapshot else ""
     return (
-        f"stays: export {names.export} and its token, on {place}, until {until}, since the target still imports by itself: "
+        f"stays: export {names.export} and its token{beside}, on {place}, until {until}, since the target still imports by itself: "
         f"{', '.join(pulling)}; the same command goes on from there, an undo removes them"
     )
+
+
+def _snapshot_stays(x: Crossing) -> bool:
+    """Tell whether the snapshot stays; remove it if it has served, or if nothing is of it yet: the next run takes a fresh one then."""
+    if not x.migration.copies or snapshots.found(x) is None:
+        return False
+    made = looks.disks_there(x)
+    stays = bool(made) and (x.migration.options.keep_snapshot or not snapshots.settled(x, made))
+    if not stays:
+        looks.remove(x, x.source, SNAPSHOT, x.migration.names.snapshot)
+    return stays
 
 
 def still_pulled(x: Crossing) -> list[str]:

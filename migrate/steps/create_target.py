@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from migrate.kube.kinds import VM
+from migrate.model import labels
 from migrate.model.errors import Blocked
 from migrate.model.observation import Observation, done, needed
 from migrate.reading.common import generic
-from migrate.reading.machine import written_was
+from migrate.reading.machine import was_of, written_was
 from migrate.rendering import frames
-from migrate.steps import looks, stamps
+from migrate.steps import going_back, looks, snapshots, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.expanding import travelling
 
 
 class CreateTarget:
-    """Make the VM from the source's, with what must not travel left out and what identifies the guest pinned."""
+    """Make the VM from the source's, or from the snapshot's, with what must not travel left out and what identifies the guest pinned."""
 
     name = "create-target"
     limits = Limits(quiet=timedelta(minutes=5), acts=3)
@@ -29,6 +30,9 @@ class CreateTarget:
         return generic(vm, x.migration.id) or done("TargetMade", f"VM {x.migration.target} is there")
 
     def act(self, x: Crossing) -> None:
+        if x.migration.copies:
+            self._from_snapshot(x)
+            return
         vm = x.source.get(VM, x.migration.source.name)
         was = written_was(vm) if vm is not None else None
         if vm is None or was is None:
@@ -44,6 +48,20 @@ class CreateTarget:
         frame = frames.vm(x.migration, shown.vm, was=was, stamp=stamps.written(x))
         x.target.create(*x.render("target/vm.yaml.j2", **frame), ours_ok=True)
 
+    def _from_snapshot(self, x: Crossing) -> None:
+        """Make it from what the snapshot holds, and write on it what the source was: the snapshot goes before anybody may ask again."""
+        vm = snapshots.machine(x)
+        if vm is None:
+            raise Blocked(
+                f"the snapshot of {x.migration.source} holds no VM, so no target VM can be made from it",
+                where=str(x.migration.source),
+                why="the snapshot is gone, or its content is",
+                now="take this migration back with `migrate undo`, then copy the VM anew",
+            )
+        was = was_of(vm, None)
+        notes = {labels.WAS: was.to_json()} | stamps.written(x)
+        x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, vm, was=was, stamp=notes)), ours_ok=True)
+
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_undo(x)
+        refusal = going_back.refuse_undo(x)
         return refusal if refusal is not None else looks.remove_all(x, (x.target, VM, x.migration.target.name))

@@ -17,10 +17,12 @@ from migrate.kube.kinds import (
     POD,
     PVC,
     RESOURCEQUOTA,
+    SNAPSHOT,
     STORAGECLASS,
     STORAGEPROFILE,
     VM,
     VMI,
+    VOLUMESNAPSHOT,
     Kind,
 )
 from migrate.model import labels
@@ -35,13 +37,14 @@ from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_
 from migrate.reading.managers import managed_by
 from migrate.reading.state import old_name
 from migrate.reading.users import pods_on, vms_on
-from migrate.steps import forwarding, looks, permissions, rehearsal
+from migrate.steps import forwarding, looks, permissions, rehearsal, snapshots
 from migrate.steps.base import Crossing
 from migrate.steps.doors import Door, find_door
 from migrate.steps.expanding import matcher_kinds
 from migrate.steps.prepare_target import look_at_namespace
 from migrate.steps.referring import collect_named
 
+SERVED = (VM, EXPORT, DATAVOLUME, SNAPSHOT, VOLUMESNAPSHOT)
 _UNSEEN = ExportHost("", "unseen", Trust.GOOD)
 """In place of a host that we may not look for; what is denied is said for itself."""
 
@@ -52,7 +55,10 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     vm, vmi = x.source.get(VM, m.source.name), x.source.get(VMI, m.source.name)
     was = was_of(vm, vmi) if vm is not None else Was()
     claims = {disk.pvc: found for disk in m.disks if (found := x.source.get(PVC, disk.pvc)) is not None}
-    raised = vm is not None and instance_alive(vmi) and grace_s(vm, vmi) == 0
+    for name in (snapshots.restored_name(x, disk.pvc) for disk in m.disks if m.copies):
+        if (restored := x.source.get(PVC, name)) is not None:
+            claims[name] = restored
+    raised = vm is not None and not m.copies and instance_alive(vmi) and grace_s(vm, vmi) == 0
     stop = ["stop"] * raised
     here, there = (look_at_namespace(cluster) is not None for cluster in (x.source, x.target))
     matchers = matcher_kinds(vm) if vm is not None and m.options.references is not References.SKIP else ()
@@ -82,7 +88,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
 
 def _side(x: Crossing, cluster: Cluster, needs: Iterable[permissions.Need], *, ca_given: str, namespace_there: bool) -> tuple[Side, Door]:
     """Look at one side: what it serves and allows, its storage, its quotas, its door."""
-    served = {kind.kind: version for kind in (VM, EXPORT, DATAVOLUME) if (version := cluster.serves(kind)) is not None}
+    served = {kind.kind: version for kind in SERVED if (version := cluster.serves(kind)) is not None}
     kubevirt = next(iter(_list(cluster, KUBEVIRT, everywhere=True)), None)
     kubevirt_namespace = str(dig(kubevirt, "metadata", "namespace", default="kubevirt"))
     door = find_door(x, cluster, kubevirt_namespace)

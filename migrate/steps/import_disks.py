@@ -20,7 +20,7 @@ from migrate.reading.importing import read_import, to_create
 from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
-from migrate.steps import claims, exporting, import_tools, looks, patches, sending, stamps
+from migrate.steps import claims, exporting, going_back, import_tools, looks, patches, sending, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.exporting import Export
 from migrate.steps.work import Works
@@ -89,7 +89,7 @@ class ImportDisks:
         return _create(x, export, [disk for disk in x.migration.disks if disk.target in wanted]) if wanted else None
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_undo(x)
+        refusal = going_back.refuse_undo(x)
         if refusal is not None:
             return refusal
         used = _in_use(x)
@@ -135,7 +135,7 @@ def _disks(x: Crossing, export: Export) -> list[DiskProgress]:
     volumes = {name_of(found): found for found in looks.disks_there(x)}
     made = looks.made_by_cdi(x, PVC)
     pods = looks.made_by_cdi(x, POD)
-    generation = looks.noted_generation(x)
+    generation = looks.noted_version(x)
     read: list[DiskProgress] = []
     uids: list[str] = []
     for disk in x.migration.disks:
@@ -260,7 +260,7 @@ def _counted(x: Crossing, name: str) -> bool:
 
 
 def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
-    links, generation = export.links, looks.noted_generation(x)
+    links, generation = export.links, looks.noted_version(x)
     assert links is not None
     if generation is None:
         return

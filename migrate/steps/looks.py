@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import DATAVOLUME, POD, PVC, VM, VMI, Kind
+from migrate.kube.kinds import DATAVOLUME, POD, PVC, SNAPSHOT, VM, VMI, Kind
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.inventory import STATE
-from migrate.model.migration import Disk
+from migrate.model.migration import Disk, SourceVersion
 from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, State, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
-from migrate.reading.machine import halted_by, halted_generation, instance_alive, launcher_pods, set_by, strategy_of
+from migrate.reading.machine import halted_by, halted_generation
 from migrate.reading.state import claims_for, may_keep, old_name
 from migrate.reading.users import pods_on
-from migrate.steps import patches, stamps
+from migrate.steps import snapshots, stamps
 from migrate.steps.base import Crossing
-from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
 
 OURS: Mapping[str, str | None] = {labels.ID: None}
 """Selector of what we made, the same for every migration, so that one watch of a process serves them all."""
 VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
 """Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
 SET_BY_ANOTHER = "somebody else set its run strategy since we made it"
-FENCED = frozenset({VM, DATAVOLUME})
+FENCED = frozenset({VM, DATAVOLUME, SNAPSHOT})
 """Kinds whose loss would lose bytes: deleted only under the claim that stands on them."""
 MARKED = OURS
 """Selector of what carries an id of ours, whoever made it."""
@@ -36,9 +35,13 @@ MARKED = OURS
 def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
     """Look whether the source stands as our halt left it: None if so, else BLOCKED with every disk made so far named as stale.
 
+    What a copy stands on is its snapshot instead: whether that is there, and the one that the disks are of.
+
     A source that we have released (MOVED_TO is written: the target's disks were proven before) is no longer our concern as long as what
     it became is there, unless `even_released` asks for it: a proof that is made now is about the source as it is now.
     """
+    if x.migration.copies:
+        return snapshots.lost(x, disks_there(x))
     vm = x.source.get(VM, x.migration.source.name)
     if not even_released and released(x, vm) and not _thrown_away(x):
         return None
@@ -131,7 +134,12 @@ def differing(disks: Sequence[Disk], claims: Iterable[str]) -> str:
 
 
 def in_use(x: Crossing) -> Observation | None:
-    """Return BLOCKED if a pod holds a disk of the stopped source, the server of our own export left out."""
+    """Return BLOCKED if a pod holds a disk of the stopped source, the server of our own export left out.
+
+    The source of a copy goes on, and what is copied is its snapshot.
+    """
+    if x.migration.copies:
+        return None
     disks, export = {disk.pvc for disk in x.migration.disks}, x.migration.names.export
     pods = (pod for pod in x.source.list(POD) if labels_of(pod).get("kubevirt.io.virt-export-service") != export) if disks else ()
     users = list(pods_on(disks, pods))
@@ -184,107 +192,20 @@ def made_by_cdi(x: Crossing, kind: Kind) -> dict[str, dict[str, Any]]:
     return {name_of(found): found for found in x.target.list(kind, labels=MARKED) if labels_of(found).get(labels.ID) == x.migration.id}
 
 
-def noted_generation(x: Crossing) -> int | None:
-    """Read which generation our halt left the source at; None when it is not halted by this migration."""
+def noted_version(x: Crossing) -> SourceVersion | None:
+    """Read what the disks are copies of: the generation that our halt left the source at, or the uid of our snapshot; None without."""
+    if x.migration.copies:
+        return snapshots.version(x, disks_there(x))
     vm = x.source.get(VM, x.migration.source.name)
     if vm is None or annotations_of(vm).get(labels.HALTED_BY) != x.migration.id:
         return None
     return halted_generation(vm)
 
 
-def target_started(x: Crossing) -> Problem | None:
-    """Say that the target was or may have been started, by us or by anybody: from then on nothing is undone, unless that was said.
-
-    A VM of its name counts whoever labelled it, if it runs or names a disk of ours. One that runs no more, or is gone, may have run: once
-    the source is marked as moved nobody watches, and before that a run leaves behind that somebody else wrote the run strategy.
-    """
-    name = x.migration.target.name
-    if x.even_if_started:
-        return None
-    vm, made = x.target.get(VM, name), copies(x)
-    concerns = vm is not None and (labels.is_ours(vm, x.migration.id) or bool(set(claims_of(vm)) & set(made)))
-    words, why = "was started", running(vm, x.target.get(VMI, name), concerns=concerns)
-    if not why and concerns and not set_by(vm or {}, labels.OWNER):
-        words, why = "may have been started", SET_BY_ANOTHER
-    if not why and (concerns or made) and released(x, x.source.get(VM, x.migration.source.name)):
-        words, why = "may have been started", "the move is finished: the source is marked as moved, and nobody watched the target since"
-    if not why:
-        return None
-    return Problem(
-        what=f"VM {x.migration.target} {words}, so nothing is undone",
-        where=str(x.migration.target),
-        why=f"{why}; an undo would lose whatever its guest wrote since to {', '.join(made) or 'its memory (it has no disks)'}",
-        now="keep the target, or give that up and go back: migrate undo with --even-if-started stops the target and deletes its disks",
-    )
-
-
-def running(vm: Object | None, vmi: Object | None, *, concerns: bool = True) -> str:
-    """Say what tells that a VM was started, "" if nothing does. `concerns`: its run strategy counts."""
-    at = annotations_of(vm).get(labels.STARTED)
-    if at is not None:
-        return f"it was started at {at}"
-    if instance_alive(vmi):
-        return "its instance exists"
-    if vm is not None and concerns and strategy_of(vm) in STARTS_WHEN_SET:
-        return f"its run strategy is {strategy_of(vm)}"
-    return ""
-
-
-def target_stopped(x: Crossing) -> Observation:
-    """Stop a target of ours that was started, one step at a time, after an undo was told to; DONE once nothing of it runs."""
-    name = x.migration.target.name
-    vm = x.target.get(VM, name)
-    if vm is None or not labels.is_ours(vm, x.migration.id):
-        return done("NotStarted", "the target is not there")
-    if strategy_of(vm) != HALTED and not leaving(vm):
-        x.target.patch(VM, name, stamps.guarded(x, vm, patches.strategy(vm, run_strategy=HALTED)))
-        return waiting("TargetStopping", "the target is asked to stop")
-    if instance_alive(x.target.get(VMI, name)) or launcher_pods(x.target.list(POD, labels=VIRT_PODS), name):
-        return waiting("TargetStopping", "the target's guest is shutting down")
-    return done("NotStarted", "nothing of the target runs")
-
-
-def refuse_undo(x: Crossing) -> Observation | None:
-    """Return BLOCKED if the target was started, or holds all that is left of the VM."""
-    problem = target_started(x)
-    if problem is not None:
-        return blocked("TargetStarted", problem)
-    lost = tuple(_lost(x)) if made_anything(x) else ()
-    if not lost:
-        return None
-    kept = ", ".join(copies(x))
-    return blocked(
-        "LastCopies",
-        Problem(
-            what="the copies on the target are all that is left, so nothing is undone",
-            where=str(x.migration.target),
-            why=f"{'; '.join(lost)}; on the target are VM {x.migration.target}{f' and its disks {kept}' if kept else ''}",
-            now="keep them: start the VM on the target, or bring the source back first; only by hand can they be deleted",
-        ),
-    )
-
-
 def made_anything(x: Crossing) -> bool:
     """Tell whether a VM or disks of this migration are on the target."""
     vm = x.target.get(VM, x.migration.target.name)
     return bool(disks_there(x)) or (vm is not None and labels.is_ours(vm, x.migration.id))
-
-
-def _lost(x: Crossing) -> Iterator[str]:
-    """Say what of the source is not there any more, or not for long."""
-    m = x.migration
-    vm = x.source.get(VM, m.source.name)
-    if vm is None or uid_of(vm) != m.source_uid:
-        yield f"the source VM {m.source} was deleted"
-    elif leaving(vm):
-        yield f"the source VM {m.source} is being deleted"
-    copied = (annotations_of(volume).get(labels.DISK, "") for volume in disks_there(x))
-    for name in dict.fromkeys([*(disk.pvc for disk in m.disks), *filter(None, copied)]):
-        claim = x.source.get(PVC, name)
-        if claim is None or leaving(claim):
-            yield f"the source's disk {name} {'was' if claim is None else 'is being'} deleted"
-        elif dig(claim, "status", "phase") != "Bound":
-            yield f"the source's disk {name} is not bound"
 
 
 def remove(x: Crossing, cluster: Cluster, kind: Kind, name: str) -> bool:

@@ -20,6 +20,8 @@ from migrate.kube.kinds import (
     POD,
     PVC,
     SECRET,
+    SNAPSHOT,
+    SNAPSHOT_CONTENT,
     STORAGECLASS,
     STORAGEPROFILE,
     UPLOADTOKENREQUEST,
@@ -62,6 +64,9 @@ def of_source(m: Migration, *, subresources: Sequence[str] = (), matchers: Seque
         yield Need(SECRET, ("get", "create", "delete"))
     yield from of_copying(m)
     yield from of_expanding(matchers)
+    if m.copies:
+        yield Need(SNAPSHOT, ("get", "list", "watch", "create", "patch", "delete"))
+        yield Need(SNAPSHOT_CONTENT, ("get",))
     for word in subresources:
         yield Need(VM_SUBRESOURCES, ("update",), word)
 

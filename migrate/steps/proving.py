@@ -11,7 +11,7 @@ from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked, Problem
 from migrate.model.inventory import STATE
-from migrate.model.migration import Disk, Format, Verify
+from migrate.model.migration import Disk, Format, SourceVersion, Verify
 from migrate.model.objects import Object, annotations_of, labels_of, moment, name_of
 from migrate.model.observation import DiskProgress, State
 from migrate.reading.machine import instance_alive, set_by
@@ -64,14 +64,16 @@ def at_once(x: Crossing) -> int:
 
 
 def unproven(x: Crossing, found: Copies, *, since: datetime | None = None) -> list[Disk]:
-    """List the disks without a proof as deep as was asked, of the bytes that are there and the generation that our halt left the source at.
+    """List the disks without a proof as deep as was asked, of the bytes that are there and the state of the source that we copy.
+
+    That is the generation that our halt left it at, or our snapshot.
 
     `since`: older proofs do not count, but a comparison since then does that left a deeper proof standing.
     """
     asked = x.migration.options.verify
     if asked is Verify.OFF:
         return []
-    generation = looks.noted_generation(x)
+    generation = looks.noted_version(x)
 
     def proven(disk: Disk) -> bool:
         proofs = (proof_of(found.volumes.get(disk.target), key) for key in (labels.PROOF, labels.COMPARED))
@@ -116,7 +118,7 @@ def write(x: Crossing, disk: Disk, volume: Object, compared: Compared) -> None:
     Nothing while the source does not stand as we left it, once the target may have run, or if the claim is not the one that was read: what
     was read is no copy then, and the next look says so.
     """
-    generation, target = looks.noted_generation(x), x.target.get(VM, x.migration.target.name)
+    generation, target = looks.noted_version(x), x.target.get(VM, x.migration.target.name)
     if generation is None or looks.unmoved(x, even_released=True) is not None:
         return
     if target is None or not set_by(target, labels.OWNER) or instance_alive(x.target.get(VMI, x.migration.target.name)):
@@ -179,9 +181,9 @@ def progress_of(disk: Disk, volume: Object | None, work: Work | None) -> DiskPro
     return DiskProgress(disk.target, State.DONE, "Proven", proof.bytes, proof.bytes, f"{proof.coverage} {proof.digest}".strip())
 
 
-def holds(proof: Proof | None, asked: Verify, generation: int | None, claim: str) -> bool:
-    """Tell whether a proof is as deep as asked, of this generation of the source, and of the bytes of this claim ("" = none is there)."""
-    if proof is None or proof.source_generation != generation or not proof.claim == claim != "" or proof.coverage not in set(Verify):
+def holds(proof: Proof | None, asked: Verify, version: SourceVersion | None, claim: str) -> bool:
+    """Tell whether a proof is as deep as asked, of this state of the source, and of the bytes of this claim ("" = none is there)."""
+    if proof is None or proof.source_generation != version or not proof.claim == claim != "" or proof.coverage not in set(Verify):
         return False
     return _DEPTH[Verify(proof.coverage)] >= _DEPTH[asked]
 

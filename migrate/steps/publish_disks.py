@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from migrate.kube.kinds import EXPORT, SECRET
 from migrate.model.observation import Observation, State, done, waiting
-from migrate.steps import exporting, looks
+from migrate.steps import exporting, looks, snapshots
 from migrate.steps.base import Crossing, Limits
 
 
@@ -23,6 +23,8 @@ class PublishDisks:
             return stale
         if not x.migration.disks:
             return done("NoDisks", "the VM has no disks to offer")
+        if x.migration.copies and snapshots.found(x) is None:
+            return done("SnapshotServed", "every disk is proven; there is no snapshot to offer any more")
         return exporting.read(x, exporting.source_export(x), stopped=True)
 
     def act(self, x: Crossing) -> None:
@@ -33,4 +35,6 @@ class PublishDisks:
         gone = looks.remove_all(x, (x.source, EXPORT, names.export), (x.source, SECRET, names.token))
         if gone.state is State.DONE and exporting.exporter_pods(x.source, names.export):
             return waiting("ExporterLeaving", "the export's server pod still holds the disks")
+        if gone.state is State.DONE and (left := snapshots.restored(x)):
+            return waiting("BeingDeleted", f"waiting until the claims {', '.join(left)} are gone")
         return gone

@@ -8,7 +8,7 @@ from migrate.kube.kinds import VM
 from migrate.model import labels
 from migrate.model.objects import annotations_of
 from migrate.model.observation import Observation, done, needed
-from migrate.steps import looks, patches, stamps
+from migrate.steps import going_back, looks, patches, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -31,7 +31,7 @@ class ReleaseSource:
             x.source.patch(VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_undo(x)
+        refusal = going_back.refuse_undo(x)
         if refusal is not None:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)

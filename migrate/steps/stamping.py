@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import CONFIGMAP, VM, Kind
+from migrate.kube.kinds import CONFIGMAP, SNAPSHOT, VM, Kind
 from migrate.kube.kinds import DATAVOLUME as DISK
 from migrate.model import labels
 from migrate.model.errors import Conflict, Refused
 from migrate.model.objects import Object, leaving, name_of, uid_of
-from migrate.steps import carrying, looks, patches, stamps
+from migrate.steps import carrying, looks, patches, snapshots, stamps
 from migrate.steps.base import Crossing
 
 Thing = tuple[Cluster, Kind, Object]
 
 
 def lacking(x: Crossing) -> list[Thing]:
-    """List what is there of this migration and does not carry our number: both VMs, the target's disks, the record, references."""
+    """List what is there of this migration and does not carry our number: both VMs, the snapshot, the disks, the record, references."""
     m = x.migration
     vm = x.source.get(VM, m.source.name)
     found: list[Thing] = [(x.source, VM, vm)] if vm is not None and uid_of(vm) == m.source_uid else []
+    if m.copies and x.source.serves(SNAPSHOT) is not None and (taken := snapshots.found(x)) is not None:
+        found.append((x.source, SNAPSHOT, taken))
     for kind, name in ((VM, m.target.name), (CONFIGMAP, m.names.record)):
         if x.target.serves(kind) is not None and (there := x.target.get(kind, name)) is not None and labels.is_ours(there, m.id):
             found.append((x.target, kind, there))

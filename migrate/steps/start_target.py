@@ -17,7 +17,7 @@ from migrate.model.was import Was
 from migrate.reading.common import generic
 from migrate.reading.machine import instance_alive, strategy_of, written_was
 from migrate.reading.starting import read_running
-from migrate.steps import looks, patches, proving, stamps, strategies
+from migrate.steps import going_back, looks, patches, proving, stamps, strategies
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.strategies import HALTED, Going
 
@@ -36,11 +36,10 @@ class StartTarget:
         taken = generic(vm, x.migration.id)
         if taken is not None:
             return taken
-        source = x.source.get(VM, x.migration.source.name)
-        was = written_was(source) if source is not None else None
+        was = _was(x, vm)
         if was is None:
             return blocked("WasUnreadable", _forgotten(x))
-        going = strategies.on_target(was, x.migration.options.start)
+        going = strategies.on_target(was, x.migration.start)
         danger = looks.unmoved(x)
         if labels.STARTED in annotations_of(vm):
             return danger or _watched(x, vm, was, going)
@@ -53,11 +52,11 @@ class StartTarget:
 
     def act(self, x: Crossing) -> None:
         name = x.migration.target.name
-        vm, source = looks.judged(x.target, name, lambda: self.observe(x)), x.source.get(VM, x.migration.source.name)
-        was = written_was(source) if source is not None else None
+        vm = looks.judged(x.target, name, lambda: self.observe(x))
+        was = _was(x, vm) if vm is not None else None
         if vm is None or was is None:
             return
-        going, at = strategies.on_target(was, x.migration.options.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
+        going, at = strategies.on_target(was, x.migration.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         if labels.STARTED in annotations_of(vm):
             strategy, note = going.run_strategy, patches.annotate(vm, {labels.START_ASKED: at})
         else:
@@ -66,13 +65,19 @@ class StartTarget:
 
     def undo(self, x: Crossing) -> Observation:
         """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
-        refusal = looks.refuse_undo(x)
-        return refusal if refusal is not None else looks.target_stopped(x)
+        refusal = going_back.refuse_undo(x)
+        return refusal if refusal is not None else going_back.target_stopped(x)
+
+
+def _was(x: Crossing, target: Object) -> Was | None:
+    """Return what the source was, from where it is written: on the halted source, or on the copy of one that goes on."""
+    noted = target if x.migration.copies else x.source.get(VM, x.migration.source.name)
+    return written_was(noted) if noted is not None else None
 
 
 def _not_ready(x: Crossing) -> Observation | None:
     """Say what forbids a start, if anything does. Called only while the target was not started."""
-    if instance_alive(x.source.get(VMI, x.migration.source.name)):
+    if not x.migration.copies and instance_alive(x.source.get(VMI, x.migration.source.name)):
         return waiting("GuestShuttingDown", "the guest still runs on the source")
     if instance_alive(x.target.get(VMI, x.migration.target.name)):
         return blocked("TargetStarted", _started_by_another(x))
@@ -116,6 +121,8 @@ def _watched(x: Crossing, vm: Object, was: Was, going: Going) -> Observation:
 
 def _wish(x: Crossing, was: Was) -> str:
     start = x.migration.options.start
+    if x.migration.copies and start == "auto":
+        return "a copy is started only when it is asked for: --start always"
     return f"--start {start}" if start != "auto" else f"the source had run strategy {was.strategy} and did not run"
 
 

@@ -27,7 +27,7 @@ from migrate.reading.machine import (
     was_of,
     written_was,
 )
-from migrate.steps import fence, looks, patches, stamps, strategies
+from migrate.steps import fence, going_back, looks, patches, stamps, strategies
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.strategies import ALWAYS, HALTED, MANUAL, Going
 
@@ -95,7 +95,7 @@ class StopSource:
 
     def undo(self, x: Crossing) -> Observation:
         """Set the source going again exactly as it was, and take our annotations off."""
-        refusal = looks.refuse_undo(x)
+        refusal = going_back.refuse_undo(x)
         if refusal is not None:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)

@@ -17,7 +17,7 @@ from migrate.model.migration import Disk, Verify
 from migrate.model.objects import dig, leaving
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.reading.machine import instance_alive, set_by
-from migrate.steps import exporting, looks, proving
+from migrate.steps import exporting, going_back, looks, proving
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.proving import Compared, Copies
 from migrate.steps.work import Work
@@ -56,6 +56,8 @@ class VerifyDisks:
         bad = [problem for disk in x.migration.disks if (problem := proving.differs(disk, found)) is not None]
         if bad:
             return failed("DiskDiffers", *bad)
+        if not x.migration.disks and x.target.get(VM, x.migration.target.name) is None:
+            return waiting("TargetMissing", "the target VM is not made yet")
         if not left:
             return _after(x, found)
         return looks.in_use(x) or _not_provable(x) or _without_exports(x) or _comparing(x, found, left)
@@ -81,7 +83,7 @@ class VerifyDisks:
                     x.works.start(proving.key_of(x, disk), proving.comparison(x, disk, source, proof, claim=found.claim(disk)))
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = looks.refuse_undo(x)
+        refusal = going_back.refuse_undo(x)
         return refusal if refusal is not None else _clear(x)
 
 

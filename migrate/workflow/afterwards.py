@@ -14,11 +14,12 @@ from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, MigrateError, Problem
 from migrate.model.migration import Migration, Verify
 from migrate.model.objects import annotations_of, leaving, name_of
+from migrate.model.observation import Observation, blocked
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome
 from migrate.reading.halting import read_unmoved
 from migrate.reading.machine import instance_alive, strategy_of
-from migrate.steps import looks
+from migrate.steps import looks, snapshots
 from migrate.steps.base import Crossing, Step
 from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.clean_up import CleanUp, let_go
@@ -66,6 +67,7 @@ class Afterwards:
 
     def retire(self, show: Callable[[Event], None]) -> Ending:
         """Delete the source VM and its disks. Ask the user before; what forbids it is in the ending's error."""
+        self._moved()
         return self._walk(self._crossing(self.migration), [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show)
 
     def unfence(self, show: Callable[[Event], None]) -> Ending:
@@ -75,10 +77,21 @@ class Afterwards:
 
     def to_retire(self) -> str:
         """Say what `retire` would delete. Raises Blocked for what forbids it."""
+        self._moved()
         seen = RetireSource().observe(self._crossing(self.migration))
         if seen.problems:
             raise Blocked.of(seen.problems)
         return seen.message
+
+    def _moved(self) -> None:
+        """Raise Blocked for a copy: its source goes on, and is nobody's to delete."""
+        if self.migration.copies:
+            raise Blocked(
+                f"{self.migration.source} was copied, not moved, so it is not retired",
+                where=f"migration {self.migration.id}",
+                why="it goes on, and its disks hold what the copy never saw",
+                now="move it first, if it is to go: migrate vm",
+            )
 
     def _crossing(self, migration: Migration) -> Crossing:
         return crossing(migration, source=self._source, target=self._target, clock=self._clock, bell=self._bell)
@@ -116,7 +129,7 @@ def impossible(x: Crossing) -> tuple[Problem, ...]:
     """Say why the disks of a finished move cannot be compared any more; nothing if they can."""
     m, found = x.migration, []
     vm = x.source.get(VM, m.source.name)
-    moved = read_unmoved(vm, x.source.get(VMI, m.source.name), migration_id=m.id)
+    moved = _unmoved_copy(x) if m.copies else read_unmoved(vm, x.source.get(VMI, m.source.name), migration_id=m.id)
     if moved is not None:
         now = "nothing can be proven about the move any more; the proofs that were made then are in its record"
         found += [Problem(problem.what, "source", problem.why, now) for problem in moved.problems]
@@ -142,9 +155,17 @@ def impossible(x: Crossing) -> tuple[Problem, ...]:
     return tuple(found)
 
 
+def _unmoved_copy(x: Crossing) -> Observation | None:
+    """Say what keeps a copy from being compared with its snapshot: it was not kept, or is another one."""
+    if snapshots.found(x) is not None:
+        return looks.unmoved(x)
+    name = x.migration.names.snapshot
+    return blocked("SnapshotGone", Problem(f"the snapshot {name} that the copy was made from is not there any more", where="source"))
+
+
 def _finished(record: Record | None, migration: Migration) -> Record:
     pair = f"{migration.source} {migration.target}"
-    if record is not None and record.finished is not None and record.outcome is Outcome.MOVED:
+    if record is not None and record.finished is not None and record.outcome in (Outcome.MOVED, Outcome.COPIED):
         return record
     if record is not None and record.outcome is Outcome.UNDONE:
         raise Blocked("this move was undone", where=f"migration {record.migration.id}", now=f"move the VM anew: migrate vm {pair} --again")

@@ -6,9 +6,11 @@ import difflib
 from dataclasses import dataclass, field, replace
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
+from migrate.kube.kinds import DATAVOLUME, PVC, SNAPSHOT, VM, VMI
+from migrate.model import labels
 from migrate.model.errors import Blocked, MigrateError, UsageError
-from migrate.model.migration import Migration, Names, Options, migration_id
+from migrate.model.migration import COPIES, Migration, Names, Options, migration_id
+from migrate.model.objects import Object, leaving, uid_of
 from migrate.model.record import Record, differences
 from migrate.model.refs import VMRef
 from migrate.reading.inventory import claims_of, disks_of
@@ -46,7 +48,8 @@ class Asked:
 def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = True) -> Asked:
     """Find out which migration a question means, by reads alone.
 
-    Its disks are those that the VM has now; once it is halted by this migration, those that were recorded then: what was copied.
+    Its disks are those that the VM has now; once it is halted or snapshotted by this migration, those that were recorded
+    then: what is copied.
     `strict` refuses other options than a migration was begun with. Raises Unreachable, Refused, Blocked (no such VM) or UsageError (one VM
     as source and target; other options than were begun), with the problems of both sides at once.
     """
@@ -91,12 +94,27 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
         source_cluster_uid=source_uid,
         target_cluster_uid=target_uid,
         options=_with_recorded_cas(question.options, record),
-        disks=record.migration.disks if record is not None and halted_by(vm) == id_ else inventory.disks,
+        disks=record.migration.disks if record is not None and _begun(vm, id_, question, source, target) else inventory.disks,
         references=tuple(dict.fromkeys((*copied(vm), *(record.migration.references if record is not None else ())))),
     )
     if strict and record is not None and record.finished is None:
         _same_options(migration, record)
     return Asked(migration, record)
+
+
+def _begun(vm: Object, id_: str, question: Question, source: Cluster, target: Cluster) -> bool:
+    """Tell whether a migration is bound to the disks that were recorded: by its halt; a copy by its snapshot, or by disks made of one.
+
+    A source that goes on may get other disks while it is copied; what its snapshot holds stays.
+    """
+    if halted_by(vm) == id_ or question.playbook not in COPIES:
+        return halted_by(vm) == id_
+    name = Names.of(id_, uid_of(vm)).snapshot
+    snapshot = source.get(SNAPSHOT, name) if source.serves(SNAPSHOT) is not None else None
+    if snapshot is not None and labels.is_ours(snapshot, id_) and not leaving(snapshot):
+        return True
+    made = target.list(DATAVOLUME, labels={labels.ID: id_}) if target.serves(DATAVOLUME) is not None else []
+    return any(labels.is_ours(disk, id_) for disk in made)
 
 
 def _with_recorded_cas(options: Options, record: Record | None) -> Options:
@@ -143,8 +161,9 @@ def _gone(question: Question, source: Cluster, target: Cluster, uids: tuple[str,
     """Answer for a source VM that is not there: its record (a finished one if strict) if there is one, else what is there instead."""
     for record in records.every(target):
         m = record.migration
-        asked = (uids[0], question.source.namespace, question.source.name, question.target.name)
+        asked = (question.playbook, uids[0], question.source.namespace, question.source.name, question.target.name)
         if (record.finished is not None or not strict) and asked == (
+            m.playbook,
             m.source_cluster_uid,
             m.source.namespace,
             m.source.name,
@@ -175,5 +194,5 @@ def _same_options(migration: Migration, record: Record) -> None:
             where=f"migration {migration.id}",
             why="; ".join(other),
             now="repeat the command with the options it was begun with, or undo it first: migrate undo "
-            f"{migration.source} {migration.target}",
+            f"{migration.source} {migration.target}{' --method snapshot' if migration.copies else ''}",
         )

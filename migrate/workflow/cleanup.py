@@ -1,9 +1,9 @@
 """What earlier runs left behind, found on both sides by our label, and nothing else.
 
-Leftovers are scaffolding: exports, their tokens, CA and header, claims. Disks, VMs and what was copied for them are never among them (that
-is what `undo` is for), and a migration that is not finished and whose claim may be alive is not touched at all. A claim is alive while its
-renewTime changes: it is looked at twice, since wall clocks are never compared. Secrets are never listed: they are asked for by the names
-that ids give.
+Leftovers are scaffolding: exports, their tokens, CA and header, claims, snapshots that no copy needs. Disks, VMs and what was copied for
+them are never among them (that is what `undo` is for), and a migration that is not finished and whose claim may be alive is not touched at
+all. A claim is alive while its renewTime changes: it is looked at twice, since wall clocks are never compared. Secrets are never listed:
+they are asked for by the names that ids give.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, SECRET, VM, Kind
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, SECRET, SNAPSHOT, VM, Kind
 from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.migration import Migration, Names
 from migrate.model.objects import Object, annotations_of, created_at, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.record import Record
 from migrate.model.refs import VMRef
+from migrate.model.report import Outcome
 from migrate.steps.runner import Runner, read_runner, surely_alive, surely_dead, this_runner
 from migrate.workflow import records
+from migrate.workflow.old_records import old_records, owner_of
 
 OURS: Mapping[str, str | None] = {labels.ID: None}
 LOOK_S = 61.0
@@ -89,7 +91,7 @@ class Found:
 
     def remove(self) -> bool:
         """Delete it, if it is still the one that was found; False = a run has taken its migration up since, so it stays."""
-        if not self.claims.stand(_owner(self.object)):
+        if not self.claims.stand(owner_of(self.object)):
             return False
         space = dig(self.object, "metadata", "namespace")
         version = dig(self.object, "metadata", "resourceVersion") if self.kind == LEASE else None
@@ -124,8 +126,8 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     here = _Side(
         source,
         everywhere[0],
-        (EXPORT, LEASE),
-        frozenset({"export", "token", "claim"}),
+        (EXPORT, LEASE, SNAPSHOT),
+        frozenset({"export", "token", "claim", "snapshot"}),
         lambda names: (names.token,),
         {VM: labels.HALTED_BY},
         lambda m: (m.source_cluster_uid, m.source),
@@ -141,25 +143,33 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     )
     manifests = records.manifests(target, everywhere=there.everywhere)
     known = {record.migration.id: record for record in records.of_manifests(manifests, target)}
-    unread = {_owner(one) for one in manifests} - set(known)
+    unread = {owner_of(one) for one in manifests} - set(known)
     alive, claims = _alive((here, there), clock=clock)
     now, found, spared = clock.now(), dict[str, Found](), dict[str, str]()
+    copied = {owner_of(disk) for disk in target.list(DATAVOLUME, labels=OURS, everywhere=there.everywhere)}
     for side in (here, there):
         listed = list(_ours(side))
         befores = _befores(target, known.values()) if side is there else ()
         for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values())), *befores):
-            owner = _owner(obj)
+            owner = owner_of(obj)
             role = labels_of(obj).get(labels.ROLE)
             if role not in side.roles or leaving(obj) or owner in alive or not _older(obj, rules.older_than, now):
                 continue
             if role == "before" and not _ended(known.get(owner)):
                 continue  # an undo brings it back
+            if kind is SNAPSHOT:
+                words = _needed(known.get(owner), there, copied=owner in copied)
+                if words is None:
+                    continue
+                if words:
+                    spared[owner] = f"snapshot {name_of(obj)} of migration {owner} on {side.cluster.context}: {words}"
+                    continue
             words = _may_run(known.get(owner), here) if side is there and owner not in unread else _UNREAD if owner in unread else ""
             if words:
                 spared[owner] = f"what {side.cluster.context} holds of migration {owner}: {words}"
             else:
                 found[uid_of(obj)] = Found(side.cluster, kind, obj, _why(known.get(owner)), claims)
-    old = _old_records(target, manifests, known, alive, rules=rules, now=now, everywhere=there.everywhere)
+    old = old_records(target, manifests, known, alive, older_than=now - rules.record_age, most=rules.records, everywhere=there.everywhere)
     gone = [Found(target, CONFIGMAP, manifest, why, claims) for manifest, why in old]
     return Leftovers([*sorted(found.values(), key=lambda one: one.kind == LEASE), *gone], list(spared.values()))
 
@@ -176,6 +186,17 @@ def _may_run(record: Record | None, here: _Side) -> str:
     return f"it is not finished, and its source {source} was not looked at, so it may be running; say --source {place}"
 
 
+def _needed(record: Record | None, there: _Side, *, copied: bool) -> str | None:
+    """Say why a snapshot must stay, "" if nobody needs it, None if it was asked for to stay."""
+    if record is None or not there.sees(record.migration):
+        return "its record was not seen, so nobody knows what is copied from it"
+    if record.outcome is Outcome.COPIED:
+        return None if record.migration.options.keep_snapshot else ""
+    if record.finished is None and copied:
+        return "disks on the target are copies of it; go on with the migration, or undo it"
+    return ""
+
+
 def _why(record: Record | None) -> str:
     if record is None:
         return "left by a migration without a record there, which nobody runs"
@@ -184,20 +205,17 @@ def _why(record: Record | None) -> str:
     return f"left by migration {record.migration.id}, which nobody runs; it makes this anew when it goes on"
 
 
-def _owner(obj: Object) -> str:
-    return labels_of(obj).get(labels.ID, "")
-
-
 def _ours(side: _Side) -> Iterator[tuple[Kind, Object]]:
     for kind in side.kinds:
-        if side.cluster.serves(kind) is not None:
+        allowed = kind is not SNAPSHOT or side.cluster.can("list", kind, "" if side.everywhere else None)
+        if side.cluster.serves(kind) is not None and allowed:
             listed = side.cluster.list(kind, labels=OURS, everywhere=side.everywhere)
             yield from ((kind, obj) for obj in listed if labels.is_ours(obj))
 
 
 def _places(side: _Side, there: Sequence[tuple[Kind, Object]], known: Iterable[Record]) -> set[tuple[str, str]]:
     """Return (namespace, id) wherever a migration has been: it left an object, holds a VM or disk, or a record names the place."""
-    seen = [(obj, _owner(obj)) for _, obj in there]
+    seen = [(obj, owner_of(obj)) for _, obj in there]
     for kind, mark in side.trace.items():
         if side.cluster.serves(kind) is not None:
             listed = side.cluster.list(kind, everywhere=side.everywhere)
@@ -232,14 +250,14 @@ def _alive(sides: tuple[_Side, ...], *, clock: Clock) -> tuple[set[str], _Claims
     """Return the ids of migrations of which a claim may be alive: those that are renewed while we look; and all claims as they were."""
     me = this_runner()
     leases = [(side.cluster, lease) for side in sides for kind, lease in _ours(side) if kind == LEASE]
-    alive = {_owner(lease) for _, lease in leases if _holder_lives(lease, me) is True}
+    alive = {owner_of(lease) for _, lease in leases if _holder_lives(lease, me) is True}
     doubtful = [(cluster, lease) for cluster, lease in leases if _holder_lives(lease, me) is None]
     if doubtful:
         clock.wait(threading.Event(), LOOK_S)
     for cluster, lease in doubtful:
         again = cluster.get(LEASE, name_of(lease), dig(lease, "metadata", "namespace"))
         if again is not None and dig(again, "spec", "renewTime") != dig(lease, "spec", "renewTime"):
-            alive |= {_owner(lease), _owner(again)}
+            alive |= {owner_of(lease), owner_of(again)}
     return alive, _Claims(sides, frozenset(_said(cluster, lease) for cluster, lease in leases))
 
 
@@ -250,36 +268,6 @@ def _holder_lives(lease: Object, me: Runner) -> bool | None:
     if not identity or (holder is not None and surely_dead(holder, me)):
         return False
     return True if holder is not None and surely_alive(holder, me) else None
-
-
-def _old_records(
-    target: Cluster,
-    manifests: Iterable[Object],
-    known: Mapping[str, Record],
-    alive: set[str],
-    *,
-    rules: Rules,
-    now: datetime,
-    everywhere: bool,
-) -> Iterator[tuple[Object, str]]:
-    """Choose records that are finished, old, beyond the number that is kept, and whose VM or disks are no longer on the target; say why.
-
-    Attempts at the same question are numbered without gaps, so a record stays as long as a later attempt's does.
-    """
-    by_owner = {_owner(one): one for one in manifests}
-    newest = sorted(known.values(), key=lambda record: record.started, reverse=True)
-    in_use = {_owner(one) for kind in (VM, DATAVOLUME) for one in target.list(kind, labels=OURS, everywhere=everywhere)}
-    kept: set[tuple[str, ...]] = set()
-    for place, record in enumerate(newest):
-        m = record.migration
-        question = (m.source_uid, m.target_cluster_uid, m.target.namespace, m.target.name, m.playbook)
-        ended = record.finished
-        stays = ended is None or now - ended < rules.record_age or place < rules.records or m.id in in_use | alive
-        manifest = by_owner.get(m.id)
-        if stays or question in kept or manifest is None:
-            kept.add(question)
-        else:
-            yield manifest, f"record of a migration that ended on {ended:%Y-%m-%d}; nothing of it is left"
 
 
 def _older(obj: Object, age: timedelta, now: datetime) -> bool:

@@ -37,7 +37,7 @@ def _would(step: Step, dry: Crossing, engine: Engine) -> bool:
             return True
         case State.NEEDED:
             step.act(dry)
-            return step.name != "stop-source"
+            return step.name not in ("stop-source", "snapshot-source")
         case State.BLOCKED | State.FAILED:
             verdict = Verdict.STOP if seen.state is State.BLOCKED else Verdict.GIVE_UP
             raise stop_error(verdict, step, seen)
@@ -53,10 +53,12 @@ def _lines(context: str, noted: Iterable[Noted]) -> Iterator[str]:
 
 
 def _later(m: Migration) -> Iterator[str]:
-    """Name what is written, and removed again, once the source stands still."""
+    """Name what is written, and removed again, once the source stands still or is snapshotted."""
+    n, here, there = m.names, m.source, m.target
+    if m.copies and not m.options.keep_snapshot:
+        yield f"{here.context}: delete VirtualMachineSnapshot {here.namespace}/{n.snapshot} (at the end)"
     if not m.disks:
         return
-    n, here, there = m.names, m.source, m.target
     yield f"{here.context}: create Secret {here.namespace}/{n.token} (removed at the end)"
     yield f"{here.context}: create VirtualMachineExport {here.namespace}/{n.export} (removed at the end)"
     yield f"{there.context}: apply ConfigMap {there.namespace}/{n.ca} (removed at the end)"

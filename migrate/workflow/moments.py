@@ -1,6 +1,6 @@
-"""When the source was halted and when the target was ready: the two moments that the downtime is made of.
+"""When the source was halted and when the target was ready, the two moments that the downtime is made of; of a copy, its snapshot.
 
-Both stand in the clusters, since the runner that brought them about may die before it has written them into the record.
+They stand in the clusters, since the runner that brought them about may die before it has written them into the record.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from migrate.model import labels
 from migrate.model.objects import annotations_of, condition, moment
 from migrate.model.record import Record
 from migrate.reading.machine import halted_by
+from migrate.steps import snapshots
 from migrate.steps.base import Crossing
 from migrate.workflow.engine import StepLog
 
-STEPS = ("stop-source", "start-target")
+STEPS = ("stop-source", "snapshot-source", "start-target")
 """Steps after which such a moment is noted, also when they had nothing to do."""
 
 
@@ -26,9 +27,11 @@ def note(x: Crossing, record: Record, entry: StepLog) -> Record:
             vm = x.source.get(VM, x.migration.source.name)
             at = annotations_of(vm).get(labels.HALTED_AT) if halted_by(vm or {}) == x.migration.id else None
             return replace(record, halted=moment(at))
-        case "start-target" if entry.acts:
+        case "snapshot-source" if record.snapshot is None:
+            return replace(record, snapshot=snapshots.taken(x))
+        case "start-target" if entry.acts and not x.migration.copies:
             return replace(record, ready=x.clock.now())
-        case "start-target" if record.ready is None:
+        case "start-target" if record.ready is None and not x.migration.copies:
             vmi = x.target.get(VMI, x.migration.target.name)
             ready = condition(vmi, "Ready")
             return replace(record, ready=ready.since if ready is not None and ready.true else None)

@@ -18,6 +18,7 @@ STEPS = (
     "claim-target",
     "carry-references",
     "stop-source",
+    "snapshot-source",
     "publish-disks",
     "import-disks",
     "create-target",
@@ -44,7 +45,7 @@ def load(name: str) -> Playbook:
     """
     path = find_data("playbooks") / f"{name}.yaml"
     if not path.is_file():
-        raise UsageError(f'there is no playbook "{name}"', where="playbooks", now="use cold-move")
+        raise UsageError(f'there is no playbook "{name}"', where="playbooks", now="use cold-move or snapshot-copy")
     return parse(path.read_text(encoding="utf-8"), where=path.name)
 
 

@@ -9,7 +9,7 @@ from migrate.kube.cluster import Cluster
 from migrate.kube.errors import place
 from migrate.kube.kinds import DATAVOLUME, LEASE
 from migrate.model.errors import MigrateError, Problem, Refused, Unreachable
-from migrate.model.migration import Migration, Names
+from migrate.model.migration import Identity, Migration, Names
 from migrate.model.objects import dig
 from migrate.model.observation import State
 from migrate.model.record import DiskProof, Record
@@ -21,6 +21,9 @@ from migrate.workflow.by_hand import way_back
 from migrate.workflow.engine import StepLog
 from migrate.workflow.stands import stand
 
+COPY = " --method snapshot"
+"""What a command about a copy needs besides the two VMs."""
+STARTED = '{"spec":{"runStrategy":"Always"}}'
 UNTOUCHED = "this command changed nothing on either side"
 BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
 GO_ON_CURED = "go on: run the same command again when that is cured"
@@ -94,10 +97,11 @@ def report(
         started=record.started if record else None,
         finished=record.finished if record else None,
         downtime_s=record.downtime_s if record else None,
+        snapshot=record.snapshot if record else None,
         reason=error.reason if isinstance(error, MigrateError) else "",
         problems=_problems(error, stopped_at),
         now=(
-            *((BOTH.format(source=migration.source, target=migration.target),) if here.running and there.running else ()),
+            *_both(migration, here, there),
             *_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
             *((stays,) if stays else ()),
             *_lost(here, there, source, migration.source),
@@ -159,19 +163,43 @@ def _lost(here: Stand, there: Stand, source: Cluster | None, ref: VMRef) -> list
     return [line] if line else []
 
 
+def _start_of_copy(migration: Migration) -> str:
+    t = migration.target
+    start = f"kubectl --context {t.context} -n {t.namespace} patch vm {t.name} --type merge -p '{STARTED}'"
+    return f"the copy is halted: it may have the addresses and names of {migration.source}, so see to those before you start it: {start}"
+
+
+def _kept_snapshot(migration: Migration) -> tuple[str, ...]:
+    if not migration.options.keep_snapshot:
+        return ()
+    s, name = migration.source, migration.names.snapshot
+    remove = f"kubectl --context {s.context} -n {s.namespace} delete virtualmachinesnapshot {name}"
+    return (f"the snapshot {name} is kept; delete it when you no longer need it: {remove}",)
+
+
+def _both(migration: Migration, here: Stand, there: Stand) -> tuple[str, ...]:
+    """Say that both run, before all else. The source of a copy is meant to, unless its copy takes itself for the same machine."""
+    meant = migration.copies and migration.identity is Identity.NEW
+    return (BOTH.format(source=migration.source, target=migration.target),) if here.running and there.running and not meant else ()
+
+
 def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, touched: bool) -> tuple[str, ...]:
     """Say how to go on and how to go back."""
-    pair = f"{migration.source} {migration.target}"
+    pair = f"{migration.source} {migration.target}{COPY if migration.copies else ''}"
     match outcome:
+        case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies:
+            return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))
         case Outcome.MOVED | Outcome.NOTHING_LEFT:
             kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
-            patch = f'patch vm {migration.target.name} --type merge -p \'{{"spec":{{"runStrategy":"Always"}}}}\''
+            patch = f"patch vm {migration.target.name} --type merge -p '{STARTED}'"
             start = f"start it when you are ready: {kubectl} {patch}"
             halted = ", halted" if here.running is False else ""
             kept = f"the source VM and its disks are kept{halted}; delete them when you no longer need them: migrate retire {pair}"
             runs = f"the source runs, so do not start the target: {migration.source} {here.message}"
             to_start = () if there.running else (runs,) if here.running else (start,)
             return (*to_start, *((kept,) if here.exists and not here.running else ()))
+        case Outcome.PROVEN if migration.copies:
+            return _kept_snapshot(migration)
         case Outcome.PROVEN:
             return (f"delete the source when you no longer need it: migrate retire {pair}",)
         case Outcome.RETIRED:

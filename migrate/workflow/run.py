@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import LEASE, VM
+from migrate.kube.kinds import LEASE, SNAPSHOT, VM
 from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, Conflict, MigrateError, Problem, Unreachable, UsageError
@@ -87,10 +87,11 @@ class Run:
             finally:
                 x.works.cancel(x.migration.id)
         try:
-            self._close(x, Outcome.MOVED)
+            good = Outcome.COPIED if x.migration.copies else Outcome.MOVED
+            self._close(x, good)
         except MigrateError as error:
             return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error), error)
-        return Ending(self._report(x.migration, engine, Outcome.MOVED))
+        return Ending(self._report(x.migration, engine, good))
 
     def plan(self) -> Ending:
         """Do a dry run: look at everything, write nothing, report what would be written. Errors as in `move`."""
@@ -239,7 +240,8 @@ class Run:
 
 
 def _begun(source: Cluster, m: Migration) -> bool:
-    """Tell whether the source VM is halted or claimed by this very migration."""
+    """Tell whether the source VM is halted, snapshotted or claimed by this very migration."""
     lease = source.get(LEASE, m.names.claim)
     claimed = lease is not None and labels.is_ours(lease, m.id)
-    return claimed or halted_by(source.get(VM, m.source.name) or {}) == m.id
+    snapshot = source.get(SNAPSHOT, m.names.snapshot) if m.copies and source.serves(SNAPSHOT) is not None else None
+    return claimed or labels.is_ours(snapshot or {}, m.id) or halted_by(source.get(VM, m.source.name) or {}) == m.id

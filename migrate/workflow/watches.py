@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM, VMI, Kind
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, SNAPSHOT, VM, VMI, Kind
 from migrate.steps.base import Crossing
 from migrate.steps.looks import MARKED, OURS, VIRT_PODS
 
@@ -27,7 +27,8 @@ TARGET: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = (
 def watch(x: Crossing, event: threading.Event) -> Iterator[None]:
     """Keep the watches of one migration open; each change rings the event."""
     with ExitStack() as open_bells:
-        for cluster, kinds in ((x.source, SOURCE), (x.target, TARGET)):
+        source = (*SOURCE, (SNAPSHOT, OURS)) if x.migration.copies else SOURCE
+        for cluster, kinds in ((x.source, source), (x.target, TARGET)):
             for kind, selector in kinds:
                 _open(cluster, kind, selector, event, open_bells)
         yield

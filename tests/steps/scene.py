@@ -29,8 +29,6 @@ from migrate.workflow import playbook
 from migrate.workflow.ask import Question, ask
 from tests.machines import disk, machine
 
-STEPS: dict[str, Step] = {step.name: step for step in playbook.load("cold-move").steps}
-
 
 class Scene:
     """A planted VM and the crossing of its move."""
@@ -46,9 +44,11 @@ class Scene:
         modes: Sequence[str] = (),
         target_namespace: str = "shop",
         claim: bool = True,
+        method: str = "cold-move",
         **options: Any,
     ) -> None:
         self.lab, self.name = lab, name
+        self.steps: dict[str, Step] = {step.name: step for step in playbook.load(method).steps}
         self.disks = [f"{name}-{word}" for word in disks]
         planted = [disk(one, mode=mode) for one, mode in zip(self.disks, modes or ["Filesystem"] * len(self.disks), strict=True)]
         lab.plant([*planted, machine(name, self.disks, strategy=strategy, grace_s=grace_s)])
@@ -56,7 +56,7 @@ class Scene:
         self.west = self._open("west", target_namespace)
         if strategy not in ("Halted", "Manual"):
             self.until(lambda: self.phase(self.east) == "Running")
-        self._question = Question(VMRef("east", "shop", name), VMRef("west", target_namespace, name), Options(**options))
+        self._question = Question(VMRef("east", "shop", name), VMRef("west", target_namespace, name), Options(**options), playbook=method)
         self.bell = threading.Event()
         self.x = Crossing(
             migration=ask(self._question, self.east, self.west).migration,
@@ -96,10 +96,10 @@ class Scene:
         self.x = replace(self.x, even_if_started=told)
 
     def look(self, step: str) -> Observation:
-        return STEPS[step].observe(self.x)
+        return self.steps[step].observe(self.x)
 
     def act(self, step: str) -> None:
-        STEPS[step].act(self.x)
+        self.steps[step].act(self.x)
 
     def walk(self, *steps: str) -> None:
         """Run steps to their end: look, act when needed, wait when not."""
@@ -117,7 +117,7 @@ class Scene:
 
     def to(self, last: str) -> Scene:
         """Run every step up to and including one; the check and the claim are left to their own tests."""
-        names = [name for name in STEPS if name not in ("check-both", "claim-source")]
+        names = [name for name in self.steps if name not in ("check-both", "claim-source")]
         self.walk(*names[: names.index(last) + 1])
         return self
 
@@ -125,7 +125,7 @@ class Scene:
         """Take a step back until it answers something else than WAITING; who was overtaken by KubeVirt looks again, as the engine does."""
         while True:
             with suppress(Conflict):
-                seen = STEPS[step].undo(self.x)
+                seen = self.steps[step].undo(self.x)
                 if seen.state is not State.WAITING:
                     return seen
             self.lab.clock.sleep(1)

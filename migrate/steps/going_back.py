@@ -1,0 +1,117 @@
+"""What forbids to go back: a target that was or may have been started, and copies that are all that is left. How a target is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migrate.kube.kinds import CONFIGMAP, POD, PVC, VM, VMI
+from migrate.model import labels
+from migrate.model.errors import Problem
+from migrate.model.objects import Object, annotations_of, dig, leaving, uid_of
+from migrate.model.observation import Observation, blocked, done, waiting
+from migrate.model.record import Record
+from migrate.model.report import Outcome
+from migrate.reading.inventory import claims_of
+from migrate.reading.machine import instance_alive, launcher_pods, set_by, strategy_of
+from migrate.steps import looks, patches, stamps
+from migrate.steps.base import Crossing
+from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
+
+
+def refuse_undo(x: Crossing) -> Observation | None:
+    """Return BLOCKED if the target was started, or holds all that is left of the VM."""
+    problem = target_started(x)
+    if problem is not None:
+        return blocked("TargetStarted", problem)
+    lost = tuple(_lost(x)) if looks.made_anything(x) else ()
+    if not lost:
+        return None
+    kept = ", ".join(looks.copies(x))
+    return blocked(
+        "LastCopies",
+        Problem(
+            what="the copies on the target are all that is left, so nothing is undone",
+            where=str(x.migration.target),
+            why=f"{'; '.join(lost)}; on the target are VM {x.migration.target}{f' and its disks {kept}' if kept else ''}",
+            now="keep them: start the VM on the target, or bring the source back first; only by hand can they be deleted",
+        ),
+    )
+
+
+def target_started(x: Crossing) -> Problem | None:
+    """Say that the target was or may have been started, by us or by anybody: from then on nothing is undone, unless that was said.
+
+    A VM of its name counts whoever labelled it, if it runs or names a disk of ours. One that runs no more, or is gone, may have run: once
+    the source is marked as moved nobody watches, and before that a run leaves behind that somebody else wrote the run strategy.
+    """
+    name = x.migration.target.name
+    if x.even_if_started:
+        return None
+    vm, made = x.target.get(VM, name), looks.copies(x)
+    concerns = vm is not None and (labels.is_ours(vm, x.migration.id) or bool(set(claims_of(vm)) & set(made)))
+    words, why = "was started", running(vm, x.target.get(VMI, name), concerns=concerns)
+    if not why and concerns and not set_by(vm or {}, labels.OWNER):
+        words, why = "may have been started", looks.SET_BY_ANOTHER
+    if not why and (concerns or made) and looks.released(x, x.source.get(VM, x.migration.source.name)):
+        words, why = "may have been started", "the move is finished: the source is marked as moved, and nobody watched the target since"
+    if not why and concerns and _copied(x):
+        words, why = "may have been started", "the copy is finished, and nobody watched the target since"
+    if not why:
+        return None
+    return Problem(
+        what=f"VM {x.migration.target} {words}, so nothing is undone",
+        where=str(x.migration.target),
+        why=f"{why}; an undo would lose whatever its guest wrote since to {', '.join(made) or 'its memory (it has no disks)'}",
+        now="keep the target, or give that up and go back: migrate undo with --even-if-started stops the target and deletes its disks",
+    )
+
+
+def _copied(x: Crossing) -> bool:
+    """Tell whether this is a copy whose record says that it is finished."""
+    record = x.target.get(CONFIGMAP, x.migration.names.record) if x.migration.copies else None
+    if record is None or not labels.is_ours(record, x.migration.id):
+        return False
+    return Record.of_data(dig(record, "data", default={})).outcome is Outcome.COPIED
+
+
+def running(vm: Object | None, vmi: Object | None, *, concerns: bool = True) -> str:
+    """Say what tells that a VM was started, "" if nothing does. `concerns`: its run strategy counts."""
+    at = annotations_of(vm).get(labels.STARTED)
+    if at is not None:
+        return f"it was started at {at}"
+    if instance_alive(vmi):
+        return "its instance exists"
+    if vm is not None and concerns and strategy_of(vm) in STARTS_WHEN_SET:
+        return f"its run strategy is {strategy_of(vm)}"
+    return ""
+
+
+def target_stopped(x: Crossing) -> Observation:
+    """Stop a target of ours that was started, one step at a time, after an undo was told to; DONE once nothing of it runs."""
+    name = x.migration.target.name
+    vm = x.target.get(VM, name)
+    if vm is None or not labels.is_ours(vm, x.migration.id):
+        return done("NotStarted", "the target is not there")
+    if strategy_of(vm) != HALTED and not leaving(vm):
+        x.target.patch(VM, name, stamps.guarded(x, vm, patches.strategy(vm, run_strategy=HALTED)))
+        return waiting("TargetStopping", "the target is asked to stop")
+    if instance_alive(x.target.get(VMI, name)) or launcher_pods(x.target.list(POD, labels=looks.VIRT_PODS), name):
+        return waiting("TargetStopping", "the target's guest is shutting down")
+    return done("NotStarted", "nothing of the target runs")
+
+
+def _lost(x: Crossing) -> Iterator[str]:
+    """Say what of the source is not there any more, or not for long."""
+    m = x.migration
+    vm = x.source.get(VM, m.source.name)
+    if vm is None or uid_of(vm) != m.source_uid:
+        yield f"the source VM {m.source} was deleted"
+    elif leaving(vm):
+        yield f"the source VM {m.source} is being deleted"
+    copied = (annotations_of(volume).get(labels.DISK, "") for volume in looks.disks_there(x))
+    for name in dict.fromkeys([*(disk.pvc for disk in m.disks), *filter(None, copied)]):
+        claim = x.source.get(PVC, name)
+        if claim is None or leaving(claim):
+            yield f"the source's disk {name} {'was' if claim is None else 'is being'} deleted"
+        elif dig(claim, "status", "phase") != "Bound":
+            yield f"the source's disk {name} is not bound"
