@@ -39,9 +39,9 @@ def test_moves_alone_are_the_default() -> None:
 def test_an_unknown_purpose_is_refused() -> None:
     """With the words that there are."""
     with pytest.raises(UsageError) as refused:
-        printed("source", "--for", "move,copy")
-    assert '"copy"' in refused.value.what
-    assert "move or retire" in refused.value.now
+        printed("source", "--for", "move,sell")
+    assert '"sell"' in refused.value.what
+    assert "move or retire or copy" in refused.value.now
 
 
 def test_names_hold_for_every_namespace() -> None:

@@ -30,6 +30,7 @@ RECORD = Record(M, "0.1.0", "me@here", NOON)
 FRAMES: dict[str, dict[str, Any]] = {
     "source/export-token.yaml.j2": frames.export_token(M, token="tok3n"),
     "source/export.yaml.j2": frames.export(M, version="v1beta1", ttl=timedelta(hours=36, minutes=5)),
+    "source/snapshot.yaml.j2": frames.snapshot(M, version="v1beta1", deadline=timedelta(minutes=5)),
     "target/namespace.yaml.j2": frames.namespace(M),
     "target/ca.yaml.j2": frames.ca(M, pem="PEM\n\n"),
     "target/header.yaml.j2": frames.header(M, token="tok3n"),
