@@ -37,8 +37,12 @@ def machine(
     grace_s: int | None = None,
     volumes: Sequence[Mapping[str, Any]] = (),
     cluster: str = "east",
+    agent: bool = False,
 ) -> Object:
-    """Return a VM whose volumes are DataVolumes of the same names (or `volumes` as given). A strategy of `running` uses the old field."""
+    """Return a VM whose volumes are DataVolumes of the same names (or `volumes` as given). A strategy of `running` uses the old field.
+
+    `agent`: its guest runs the guest agent.
+    """
     shown = [{"name": disk, "dataVolume": {"name": disk}} for disk in disks] + [dict(volume) for volume in volumes]
     spec: Object = {
         "domain": {
@@ -53,10 +57,11 @@ def machine(
     }
     if grace_s is not None:
         spec["terminationGracePeriodSeconds"] = grace_s
+    notes = {"lab.kubevirt-migrate.io/cluster": cluster} | ({"lab.kubevirt-migrate.io/guest-agent": "true"} if agent else {})
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
-        "metadata": {"name": name, "namespace": namespace, "annotations": {"lab.kubevirt-migrate.io/cluster": cluster}},
+        "metadata": {"name": name, "namespace": namespace, "annotations": notes},
         "spec": {
             **({"running": True} if strategy == "running" else {"runStrategy": strategy}),
             "template": {"metadata": {"labels": {"app": name}}, "spec": spec},

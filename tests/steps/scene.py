@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import DATAVOLUME, EXPORT, PV, PVC, VM, VMI
+from migrate.kube.kinds import DATAVOLUME, EXPORT, PV, PVC, SNAPSHOT, VM, VMI
 from migrate.kube.session import open_cluster
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
@@ -44,14 +44,19 @@ class Scene:
         modes: Sequence[str] = (),
         target_namespace: str = "shop",
         claim: bool = True,
+        agent: bool = False,
+        storage_class: str = "fast",
         method: str = "cold-move",
         **options: Any,
     ) -> None:
         self.lab, self.name = lab, name
         self.steps: dict[str, Step] = {step.name: step for step in playbook.load(method).steps}
         self.disks = [f"{name}-{word}" for word in disks]
-        planted = [disk(one, mode=mode) for one, mode in zip(self.disks, modes or ["Filesystem"] * len(self.disks), strict=True)]
-        lab.plant([*planted, machine(name, self.disks, strategy=strategy, grace_s=grace_s)])
+        planted = [
+            disk(one, mode=mode, storage_class=storage_class)
+            for one, mode in zip(self.disks, modes or ["Filesystem"] * len(self.disks), strict=True)
+        ]
+        lab.plant([*planted, machine(name, self.disks, strategy=strategy, grace_s=grace_s, agent=agent)])
         self.east = self._open("east", "shop")
         self.west = self._open("west", target_namespace)
         if strategy not in ("Halted", "Manual"):
@@ -78,6 +83,7 @@ class Scene:
             cluster.delete(VM, self.name)
             for export in (self.x.migration.names.export, self.x.migration.names.proof):
                 cluster.delete(EXPORT, export)
+            cluster.delete(SNAPSHOT, self.x.migration.names.snapshot)
             for name in self.disks:
                 cluster.delete(DATAVOLUME, name)
         self.east.close()
