@@ -25,7 +25,7 @@ SIDES = {"east": "source", "west": "target"}
 OWN = "the account's own namespace"
 Right = tuple[str, str, str, str]
 """Namespace ("" = the whole cluster), API group, resource with subresource, verb."""
-_USER = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):kubevirt-migrate-(?P<retire>retire-)?(?:source|target)")
+_USER = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):kubevirt-migrate-(?P<purpose>retire-|copy-)?(?:source|target)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +157,5 @@ def _use(cluster: str, asked: dict[str, Any], *, forbidden: bool) -> Iterator[Us
         return
     resource = asked["resource"] + (f"/{asked['subresource']}" if asked["subresource"] else "")
     place = "" if asked["resource"] == "namespaces" else OWN if asked["namespace"] == user["namespace"] else asked["namespace"]
-    purpose = "retire" if user["retire"] else "move"
+    purpose = (user["purpose"] or "move-").removesuffix("-")
     yield Use(SIDES[cluster], purpose, (place, asked["group"], resource, asked["verb"]), forbidden)

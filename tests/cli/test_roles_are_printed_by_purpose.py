@@ -30,6 +30,15 @@ def test_purposes_add_up(words: list[str]) -> None:
     assert account("source", "--namespace", "shop", *words) == {"name": "kubevirt-migrate-retire-source", "namespace": "shop"}
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [("copy", "copy-"), ("copy,move", "move-copy-"), ("copy,retire", "retire-copy-"), ("copy,move,retire", "retire-copy-")],
+)
+def test_each_sum_of_rights_has_a_name(words: str, name: str) -> None:
+    """Whoever applies the roles for copies does not change those for moves."""
+    assert account("source", "--for", words) == {"name": f"kubevirt-migrate-{name}source", "namespace": "default"}
+
+
 def test_moves_alone_are_the_default() -> None:
     """Without a word the account is for moves, in the namespace default."""
     assert account("target") == {"name": "kubevirt-migrate-target", "namespace": "default"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, POD, PV, PVC, SECRET, VM, VMI
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, POD, PV, PVC, SECRET, SNAPSHOT, VM, VMI
 from migrate.kube.session import open_cluster
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
@@ -25,7 +25,7 @@ from tests.accounts import Accounts, accounts_of
 from tests.pair import home
 
 Meddle = Callable[[], object]
-OUR_KINDS = (EXPORT, CONFIGMAP, LEASE, DATAVOLUME, PVC, VM)
+OUR_KINDS = (EXPORT, SNAPSHOT, CONFIGMAP, LEASE, DATAVOLUME, PVC, VM)
 
 
 def interrupt() -> None:
@@ -53,6 +53,7 @@ class Flow:
         to: str = "",
         to_name: str = "",
         accounts: Accounts | None = None,
+        playbook: str = "cold-move",
         **options: Any,
     ) -> None:
         """On the real API server our code runs under the accounts that `migrate rbac` prints, elsewhere if `accounts` are given."""
@@ -60,7 +61,7 @@ class Flow:
         self.accounts = accounts or accounts_of(lab)
         self.clock: Clock = lab.clock
         """What our code takes for time."""
-        self.playbook = "cold-move"
+        self.playbook = playbook
         self.options = options
         namespace = namespace or home(lab)
         self.source = VMRef(lab.east.name, namespace, name)
@@ -114,15 +115,16 @@ class Flow:
         self.stays = bool(imports) and imports[-1] is not State.DONE and any(line.startswith("stays: ") for line in ending.report.now)
         return ending
 
-    def kubeconfig(self, purpose: str = "move") -> str | None:
+    def kubeconfig(self, purpose: str = "") -> str | None:
         """Return the file that a command of ours is given; None = the user's own."""
+        purpose = purpose or ("copy" if self.playbook == "snapshot-copy" else "move")
         if self.login is not None:
             return str(self.login)
         if self.accounts is not None:
             return str(self.accounts.kubeconfig(self.source.namespace, self.target.namespace, purpose))
         return str(self.lab.kubeconfig) if self.lab.kubeconfig else None
 
-    def _open(self, stack: ExitStack, ref: VMRef, purpose: str = "move") -> Cluster:
+    def _open(self, stack: ExitStack, ref: VMRef, purpose: str = "") -> Cluster:
         cluster = open_cluster(ref.context, kubeconfig=self.kubeconfig(purpose), namespace=ref.namespace, clock=self.clock)
         stack.callback(cluster.close)
         return cluster
@@ -212,6 +214,8 @@ class Flow:
             pull = [(self.east, EXPORT, names.export), (self.east, SECRET, names.token)]
             pull += [(self.west, SECRET, names.header), (self.west, CONFIGMAP, names.ca)]
             proof = [(self.west, EXPORT, names.proof), (self.west, SECRET, names.proof_token)]
+            if not self.options.get("keep_snapshot") and not any(labels.is_ours(disk, one) for disk in self.west.list(DATAVOLUME)):
+                pull.append((self.east, SNAPSHOT, names.snapshot))
             for cluster, kind, name in (*proof, *([] if stays else pull)):
                 if labels.is_ours(cluster.get(kind, name) or {}, one):
                     found.append(f"{cluster.context}: {kind} {name}")

@@ -42,5 +42,7 @@ def test_granted_is_used_and_nothing_was_refused(lab: Lab) -> None:
     for side in ("source", "target"):
         used = {use.right for use in seen if (use.side, use.purpose) == (side, "move")}
         assert granted(side, "move") - used - UNSEEN == set(), f"granted on the {side} and never used"
+    copying = {use.right for use in seen if (use.side, use.purpose) == ("source", "copy")}
+    assert granted("source", "copy") - copying - UNSEEN == set(), "granted for copies and never used"
     deleting = granted("source", "retire") - granted("source", "move")
     assert deleting <= {use.right for use in seen if (use.side, use.purpose) == ("source", "retire")}

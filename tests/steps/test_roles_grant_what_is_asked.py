@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,10 +41,13 @@ def wanted(need: Need) -> set[Right]:
 
 
 MOVE = migration(disk("a"), disk("persistent-state-for-db-x1", archive=True))
+COPY = replace(MOVE, playbook="snapshot-copy")
 SOURCE = [*of_source(MOVE, subresources=("stop",)), of_host("kubevirt")]
 TARGET = [*of_target(MOVE), of_host("kubevirt"), FORWARD]
 NEEDS: dict[tuple[Side, Purpose], list[Need]] = {
     ("source", Purpose.MOVE): SOURCE,
+    ("source", Purpose.COPY): [*of_source(COPY), of_host("kubevirt")],
+    ("target", Purpose.COPY): TARGET,
     ("source", Purpose.RETIRE): [*SOURCE, *of_retirement(MOVE)],
     ("target", Purpose.MOVE): TARGET,
     ("target", Purpose.RETIRE): TARGET,
@@ -70,7 +74,20 @@ def test_only_retiring_deletes_what_is_the_users() -> None:
     users = ("virtualmachines", "persistentvolumeclaims", "datavolumes")
     assert {right for right in granted("source", Purpose.MOVE) if right[3] == "delete" and right[2] in users} == set()
     assert {right[2] for right in granted("source", Purpose.RETIRE) - granted("source", Purpose.MOVE)} == set(users)
-    assert granted("target", Purpose.RETIRE) == granted("target", Purpose.MOVE)
+    assert granted("target", Purpose.RETIRE) == granted("target", Purpose.MOVE) == granted("target", Purpose.COPY)
+
+
+def test_who_copies_can_neither_halt_nor_delete_the_source() -> None:
+    """What an account for copies may change of the source is its snapshots, exports and tokens, and marks on the VM."""
+    changing = {right[2:] for right in granted("source", Purpose.COPY) if right[3] not in {"get", "list", "watch"}}
+    assert {verb for resource, verb in changing if resource == "virtualmachines"} == {"patch"}
+    assert {resource for resource, _ in changing} == {
+        "virtualmachines",
+        "virtualmachinesnapshots",
+        "virtualmachineexports",
+        "secrets",
+        "leases",
+    }
 
 
 @pytest.mark.parametrize(("side", "purpose"), NEEDS)
