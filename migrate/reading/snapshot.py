@@ -86,9 +86,15 @@ def foresee(vm: Object, vmi: Object | None, pods: Iterable[Object], *, disks: Se
 
 
 def taken_of(snapshot: Object) -> Taken:
-    """Return what is known of a snapshot, but when its guest was frozen: that is seen while it happens or never."""
+    """Return what is known of a snapshot, but when its guest was frozen: that is seen while it happens or never.
+
+    KubeVirt has one volume snapshotted after the other, so several disks are of one moment only if their guest was held still.
+    """
     said = _indications(snapshot)
     consistency, because = _consistency(set(said))
+    disks = len(dig(snapshot, "status", "snapshotVolumes", "includedVolumes", default=()))
+    if consistency is Consistency.CRASH and disks > 1:
+        because += f", each of its {disks} disks in a moment of its own"
     return Taken(name_of(snapshot), uid_of(snapshot), moment(dig(snapshot, "status", "creationTime")), consistency, because)
 
 

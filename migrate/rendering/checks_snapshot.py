@@ -31,7 +31,7 @@ def check_snapshot(facts: Facts, m: Migration) -> Iterator[Finding]:
                 why=f"older releases of KubeVirt (before 1.6.6, 1.7.4, 1.8.4) mistreat {m.names.export}-{disk.pvc}",
                 now="if the export never becomes ready, update KubeVirt, or move the VM instead (--method cold)",
             )
-    yield from _worth(facts.vmi, where)
+    yield from _worth(facts.vmi, len(m.disks), where)
 
 
 def _cannot(status: Mapping[str, object] | None) -> str:
@@ -41,7 +41,7 @@ def _cannot(status: Mapping[str, object] | None) -> str:
     return "" if status.get("enabled") is True else str(status.get("reason") or "KubeVirt gives no reason")
 
 
-def _worth(vmi: Object | None, where: str) -> Iterator[Finding]:
+def _worth(vmi: Object | None, disks: int, where: str) -> Iterator[Finding]:
     """Say where the guest will find its disks as after a power cut."""
     if dig(vmi, "status", "phase", default="") not in {"Scheduled", "Running"}:
         return
@@ -52,4 +52,5 @@ def _worth(vmi: Object | None, where: str) -> Iterator[Finding]:
         why, now = "no guest agent answers that would bring its file systems to rest", "install qemu-guest-agent, or take it as it is"
     else:
         return
-    yield warn("the copy will be crash-consistent, as after a power cut", where=where, why=why, now=now)
+    apart = f", each of its {disks} disks in a moment of its own" if disks > 1 else ""
+    yield warn(f"the copy will be crash-consistent, as after a power cut{apart}", where=where, why=why, now=now)

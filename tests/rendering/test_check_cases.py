@@ -21,6 +21,7 @@ from tests.rendering.asked import disk, migration
 
 VM: dict[str, Any] = {
     "metadata": {"name": "db"},
+    "status": {"volumeSnapshotStatuses": [{"name": "db", "enabled": True}]},
     "spec": {
         "runStrategy": "Always",
         "template": {
@@ -50,7 +51,7 @@ def healthy(context: str, **changes: Any) -> Side:
         context=context,
         uid=f"{context}-uid",
         namespace="shop",
-        served={"VirtualMachine": "v1", "VirtualMachineExport": "v1", "DataVolume": "v1beta1"},
+        served=dict.fromkeys(("VirtualMachine", "VirtualMachineExport", "DataVolume", "VirtualMachineSnapshot", "VolumeSnapshot"), "v1"),
         kubevirt={"status": {"observedKubeVirtVersion": "v1.9.0"}},
         host=ExportHost(f"exp.{context}", "Ingress proxy", Trust.GOOD),
         classes=tuple(classes),
@@ -125,6 +126,7 @@ def test_check(case: Case) -> None:
     given = case["given"]
     disks = [disk(**entry) for entry in given.get("disks", [{"pvc": "db"}])]
     asked = migration(*disks, name=given.get("name", "db"), namespace=given.get("namespace", "shop"), options=options_of(given))
+    asked = replace(asked, playbook=given.get("playbook", "cold-move"))
     found = findings(facts_of(given), asked)
     said = [(finding.severity.value, words_of([finding.problem])) for finding in found]
     assert [severity for severity, _ in said] == [severity for severity, _ in case["expect"]], said
