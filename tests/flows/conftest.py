@@ -38,13 +38,14 @@ def begin(lab: Lab) -> Iterator[Begin]:
         volumes: Sequence[Mapping[str, Any]] = (),
         alter: Callable[[str, dict[str, Any]], Sequence[dict[str, Any]]] = lambda *_: (),
         agent: bool = False,
+        journal_s: float | None = None,
         storage_class: str = "fast",
         **wishes: Any,
     ) -> Flow:
         """Plant. `alter` is given the VM's name and spec, may change the spec, and returns what else is to be planted, on the source."""
         name = f"vm{next(_numbers)}"
         names = [f"{name}-{word}" for word in disks]
-        vm = machine(name, names, strategy=strategy, grace_s=grace_s, volumes=volumes, agent=agent)
+        vm = machine(name, names, strategy=strategy, grace_s=grace_s, volumes=volumes, agent=agent, journal_s=journal_s)
         more = alter(name, vm["spec"])
         lab.plant([*(disk(one, mib=mib, mode=mode, storage_class=storage_class) for one in names), *more, vm])
         flows.append(Flow(lab, name, **wishes))
