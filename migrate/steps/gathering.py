@@ -18,6 +18,7 @@ from migrate.kube.kinds import (
     PVC,
     RESOURCEQUOTA,
     SNAPSHOT,
+    SNAPSHOT_CONTENT,
     STORAGECLASS,
     STORAGEPROFILE,
     VM,
@@ -50,10 +51,14 @@ _UNSEEN = ExportHost("", "unseen", Trust.GOOD)
 
 
 def collect(x: Crossing) -> tuple[Facts, Door, Door]:
-    """Return the facts of both sides, and the doors through which exports of the source and of the target will go."""
+    """Return the facts of both sides, and the doors through which exports of the source and of the target will go.
+
+    What travels is judged by the VM as our snapshot holds it, once there is one: the source goes on and may have changed since.
+    """
     m = x.migration
     vm, vmi = x.source.get(VM, m.source.name), x.source.get(VMI, m.source.name)
     was = was_of(vm, vmi) if vm is not None else Was()
+    copied = _held(x) or vm
     claims = {disk.pvc: found for disk in m.disks if (found := x.source.get(PVC, disk.pvc)) is not None}
     for name in (snapshots.restored_name(x, disk.pvc) for disk in m.disks if m.copies):
         if (restored := x.source.get(PVC, name)) is not None:
@@ -75,15 +80,22 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         was=was,
         pvcs=claims,
         there=_there(x, target),
-        inventory=_inventory(x, vm, vmi, claims),
+        inventory=_inventory(x, copied, vmi if copied is vm else None, claims),
         managers=managed_by(vm) if vm is not None else (),
-        named=collect_named(x, vm, namespace_there=there) if vm is not None else Named(),
-        refused=tuple(_refused(x, vm, was, target, claims)),
+        named=collect_named(x, copied, namespace_there=there) if copied is not None else Named(),
+        refused=tuple(_refused(x, copied, was, target, claims)),
         macs_in_use=_macs(x) if there and "VirtualMachine" in target.served else {},
         users=tuple(_users(x)),
         states_there=tuple(_states_there(x)) if there else (),
     )
     return facts, source_door, target_door
+
+
+def _held(x: Crossing) -> Object | None:
+    """Return the VM as our snapshot holds it; None without one, or where we may not look."""
+    kinds = (SNAPSHOT, SNAPSHOT_CONTENT)
+    seen = x.migration.copies and all(x.source.serves(kind) is not None and x.source.can("get", kind) for kind in kinds)
+    return snapshots.machine(x) if seen else None
 
 
 def _side(x: Crossing, cluster: Cluster, needs: Iterable[permissions.Need], *, ca_given: str, namespace_there: bool) -> tuple[Side, Door]:

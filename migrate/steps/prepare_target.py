@@ -16,7 +16,7 @@ from migrate.model.report import stamp
 from migrate.reading.common import generic
 from migrate.reading.machine import halted_by, was_of
 from migrate.rendering import frames
-from migrate.steps import looks, rehearsal, stamps
+from migrate.steps import looks, rehearsal, snapshots, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -103,7 +103,7 @@ def look_at_namespace(cluster: Cluster) -> Object | None:
 
 
 def _rehearsed(x: Crossing) -> Observation:
-    vm = x.source.get(VM, x.migration.source.name)
+    vm = (snapshots.machine(x) if x.migration.copies else None) or x.source.get(VM, x.migration.source.name)
     if vm is None:
         return done("Prepared", "the target is prepared")
     refusals = rehearsal.rehearse_contents(

@@ -274,6 +274,23 @@ def a_finished_move_is_proven_and_retired(stage: Stage) -> None:
     assert [flow.east.get(VM, flow.name), *(flow.east.get(PVC, f"{flow.name}-{word}") for word in ("root", "root-bare"))] == [None] * 3
 
 
+def a_vm_that_goes_on_is_copied(stage: Stage) -> None:
+    """Under the account for copies; killed in the middle, looked at by a cleanup and taken up by another run, then by an undo."""
+    flow = stage.plant(strategy="Always", playbook="snapshot-copy")
+    flow.until(flow.runs)
+    assert flow.plan().report.outcome is Outcome.PLANNED
+    flow.lab.west.trouble.set("importer", "delay", seconds=30, times=1)
+    flow.when("verify-disks", "Comparing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        assert leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.lab.clock, everywhere=(False, False)).spared
+    ending = flow.move()
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.COPIED, ())
+    assert flow.runs()
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+
+
 DEEDS = (
     a_running_vm_is_moved,
     a_vm_with_a_tpm_is_moved,
@@ -286,4 +303,5 @@ DEEDS = (
     the_proof_goes_through_the_api_server,
     leftovers_are_removed,
     a_finished_move_is_proven_and_retired,
+    a_vm_that_goes_on_is_copied,
 )

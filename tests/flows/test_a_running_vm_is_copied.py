@@ -51,10 +51,14 @@ def snapshot(flow: Flow) -> str:
     return str(found["metadata"]["uid"]) if found is not None else ""
 
 
-def found(flow: Flow) -> Leftovers:
+def found(flow: Flow, *, remove: bool = False) -> Leftovers:
+    """Return what `migrate cleanup` finds, and remove it if that is said."""
     with ExitStack() as stack:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
-        return leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.clock, everywhere=(False, False))
+        left = leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.clock, everywhere=(False, False))
+        for one in left.found if remove else ():
+            one.remove()
+        return left
 
 
 def doomed(left: Leftovers) -> list[str]:
@@ -207,9 +211,6 @@ def test_a_leftover_snapshot_is_cleaned_up(begin: Begin) -> None:
         flow.move()
     assert snapshot(flow)
     bury(flow, elsewhere=False)
-    left = found(flow)
-    assert doomed(left) == [snapshot_name(flow)]
-    for one in left.found:
-        one.remove()
+    assert doomed(found(flow, remove=True)) == [snapshot_name(flow)]
     flow.until(lambda: not snapshot(flow))
     assert flow.move().report.outcome is Outcome.COPIED
