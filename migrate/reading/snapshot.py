@@ -16,14 +16,19 @@ from migrate.reading.inventory import claims_of
 from migrate.reading.machine import instance_alive, launcher_pods
 from migrate.reading.users import pods_on
 
-UPLOAD = timedelta(hours=2)
-"""How long storage may take to make a snapshot usable that is taken: some drivers carry all of it elsewhere first, and tell nothing."""
+UPLOAD = timedelta(hours=1)
+"""How long we wait until storage has made a snapshot usable that is taken: some drivers carry all of it elsewhere first, and tell nothing."""
 _QUIESCE = frozenset({"QuiesceTimeout", "QuiesceFailed"})
 
 
 def usable(snapshot: Object | None) -> bool:
     """Tell whether a snapshot can be exported. Succeeded comes earlier and is not enough."""
     return bool(dig(snapshot, "status", "readyToUse", default=False))
+
+
+def uploading(snapshot: Object | None) -> bool:
+    """Tell whether a snapshot is taken and only waits until storage has made it usable."""
+    return not usable(snapshot) and bool(dig(snapshot, "status", "phase") == "Succeeded")
 
 
 def is_frozen(vmi: Object | None) -> bool:
@@ -159,8 +164,8 @@ def _uploading(snapshot: Object) -> Observation:
     problem = Problem(
         f"snapshot {name_of(snapshot)} is taken, but not usable",
         where="source",
-        why=f"the storage has not made it ready in {UPLOAD // timedelta(hours=1)} hours (readyToUse is false)",
-        now="see the VolumeSnapshots and the log of the storage's snapshotter; then run the same command again",
+        why=f"the storage has not made it ready in {UPLOAD // timedelta(minutes=1)} minutes (readyToUse is false)",
+        now="see the VolumeSnapshots and the log of the storage's snapshotter; the same command goes on with this snapshot",
     )
     words = f"taken at {_at(snapshot)}; waiting until the storage has made it usable"
     return waiting("SnapshotNotReady", words).but(problems=(problem,), patience_s=UPLOAD.total_seconds())

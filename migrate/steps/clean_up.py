@@ -11,6 +11,7 @@ from migrate.model import labels
 from migrate.model.errors import MigrateError
 from migrate.model.objects import dig, leaving, name_of
 from migrate.model.observation import Observation, State, done, needed, waiting
+from migrate.reading.snapshot import uploading
 from migrate.steps import claims, exporting, looks, snapshots
 from migrate.steps.base import Crossing, Limits
 
@@ -80,7 +81,7 @@ def let_go(x: Crossing) -> str:
         return f"what only the move needs may be left on either side: {error}; migrate cleanup removes it"
     names, place = x.migration.names, f"{x.migration.source.context}, namespace {x.migration.source.namespace}"
     if not pulling:
-        return f"stays: snapshot {names.snapshot}, on {place}: copies on the target are of it; an undo removes it" if snapshot else ""
+        return f"stays: snapshot {names.snapshot}, on {place}; the same command goes on with it, an undo removes it" if snapshot else ""
     until = dig(export, "status", "ttlExpirationTime", default="it is removed")
     beside = f" and snapshot {names.snapshot}" if snapshot else ""
     return (
@@ -90,11 +91,15 @@ def let_go(x: Crossing) -> str:
 
 
 def _snapshot_stays(x: Crossing) -> bool:
-    """Tell whether the snapshot stays; remove it if it has served, or if nothing is of it yet: the next run takes a fresh one then."""
-    if not x.migration.copies or snapshots.found(x) is None:
+    """Tell whether the snapshot stays; remove it if it has served, or if nothing is of it yet: the next run takes a fresh one then.
+
+    One that storage still carries away stays, too: to begin that anew would take as long again.
+    """
+    snapshot = snapshots.found(x) if x.migration.copies else None
+    if snapshot is None:
         return False
     made = looks.disks_there(x)
-    stays = bool(made) and (x.migration.options.keep_snapshot or not snapshots.settled(x, made))
+    stays = (x.migration.options.keep_snapshot or not snapshots.settled(x, made)) if made else uploading(snapshot)
     if not stays:
         looks.remove(x, x.source, SNAPSHOT, x.migration.names.snapshot)
     return stays

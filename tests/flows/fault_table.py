@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from migrate.workflow import playbook
 from migrate.workflow.playbook import STEPS
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 COLUMNS = ("id", "fault", "at", "ends", "as", "you are told", "way on", "way back", "backends")
 EVERY_STEP = "every step"
-BEFORE, AFTER = STEPS[: STEPS.index("release-source")], STEPS[STEPS.index("release-source") :]
-SPANS = {EVERY_STEP: STEPS, "every step until the start": BEFORE, "every step after the start": AFTER}
+MOVE = tuple(step.name for step in playbook.load("cold-move").steps)
+BEFORE, AFTER = MOVE[: MOVE.index("release-source")], MOVE[MOVE.index("release-source") :]
+SPANS = {EVERY_STEP: MOVE, "every step until the start": BEFORE, "every step after the start": AFTER}
 FIRST_CONTACT = "first contact"
 WAYS_ON = frozenset({"by itself", "again", "cure, again", "undo, anew"})
 EVEN_IF_STARTED = " --even-if-started"

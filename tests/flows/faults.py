@@ -10,7 +10,7 @@ from typing import Any
 from migrate.lab.cluster import LabCluster
 from migrate.lab.trouble import Order
 from migrate.model.observation import State
-from migrate.workflow.playbook import STEPS
+from migrate.workflow import playbook
 from tests.flows.flow import Flow
 
 Harm = Iterator[None]
@@ -70,8 +70,9 @@ def mid_import(flow: Flow, meddle: Callable[[], object], *, seconds: float = 30)
 
 def at_step(flow: Flow, step: str, meddle: Callable[[], object]) -> None:
     """Do something once, as soon as the step before is done, which is before the first look of this one."""
-    place = STEPS.index(step)
+    names = [one.name for one in playbook.load(flow.playbook).steps]
+    place = names.index(step)
     if place == 0:
         meddle()
     else:
-        flow.when(STEPS[place - 1], State.DONE, meddle)
+        flow.when(names[place - 1], State.DONE, meddle)

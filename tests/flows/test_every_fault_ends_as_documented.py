@@ -18,7 +18,7 @@ from migrate.model.report import Outcome
 from migrate.workflow.playbook import STEPS
 from migrate.workflow.reporting import unasked
 from migrate.workflow.run import Ending
-from tests.flows import faults_api, faults_credentials, faults_source, faults_target
+from tests.flows import faults_api, faults_credentials, faults_snapshot, faults_source, faults_target
 from tests.flows.conftest import Begin
 from tests.flows.fault_table import EVEN_IF_STARTED, Row, rows
 from tests.flows.faults import FAULTS, Harm
@@ -47,7 +47,7 @@ def test_the_page_and_the_injectors_are_the_same_faults() -> None:
     """No row without a function that brings it about, no function without a row, and no fewer than 45."""
     assert {row.id for row in ROWS} == set(FAULTS)
     assert len(ROWS) >= 45
-    assert all(module.__name__ for module in (faults_api, faults_credentials, faults_source, faults_target))
+    assert all(module.__name__ for module in (faults_api, faults_credentials, faults_snapshot, faults_source, faults_target))
 
 
 @pytest.mark.parametrize(("row", "step"), cases(stops=False))
@@ -113,14 +113,20 @@ def move(flow: Flow, *, again: bool = False) -> Ending:
 
 
 def arrived(flow: Flow, row: Row, ending: Ending, before: list[str]) -> None:
-    """Check that the move ended well: equal disks, a target that runs if the source did, nothing of ours left but what moved."""
-    assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
-    if FAULTS[row.id].runs:
+    """Check that the move ended well: equal disks, a target that runs if the source did, nothing of ours left but what moved.
+
+    A copy is halted, and its source runs if it did; one that runs has gone on writing.
+    """
+    runs, copies = FAULTS[row.id].runs, flow.playbook == "snapshot-copy"
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.COPIED if copies else Outcome.MOVED, ())
+    if copies:
+        assert runs or flow.unequal() == []
+    elif runs:
         assert any(event.step == "start-target" and event.reason == "NotStarted" for event in flow.events)
     else:
         assert flow.unequal() == []
-    assert flow.runs("west") is FAULTS[row.id].runs
-    assert not flow.runs()
+    assert flow.runs("west") is (runs and not copies)
+    assert flow.runs() is (runs and copies)
     carried = {"Secret"} if "alter" in FAULTS[row.id].wishes else set()
     assert left(flow, before) == {"DataVolume", "PersistentVolumeClaim", "VirtualMachine"} | carried
 
