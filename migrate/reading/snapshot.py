@@ -17,7 +17,7 @@ from migrate.reading.machine import instance_alive, launcher_pods
 from migrate.reading.users import pods_on
 
 UPLOAD = timedelta(hours=1)
-"""How long we wait until storage has made a snapshot usable that is taken: some drivers carry all of it elsewhere first, and tell nothing."""
+"""How long we wait until storage has made a snapshot usable: some drivers carry all of it elsewhere first, and tell nothing."""
 _QUIESCE = frozenset({"QuiesceTimeout", "QuiesceFailed"})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migrate.kube.kinds import POD, SNAPSHOT, VOLUMESNAPSHOTCLASS
+from migrate.kube.kinds import POD, SNAPSHOT, VM, VOLUMESNAPSHOTCLASS
 from migrate.model.objects import condition
 from tests.flows.faults import Harm, at_step, fault, mid_import, ordered
 from tests.flows.flow import Flow
@@ -53,6 +53,7 @@ def volume_excluded(flow: Flow, step: str) -> Harm:
     yield
     for one in taken:
         flow.east.create({**one, "metadata": {"name": one["metadata"]["name"]}})
+    flow.east.merge(VM, flow.name, {"metadata": {"annotations": {"looked-at": "again"}}})
     flow.until(lambda: all(one["enabled"] for one in (flow.vm() or {})["status"]["volumeSnapshotStatuses"]))
     yield
 
