@@ -92,6 +92,16 @@ def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
     yield [*pair(flow), "--strat"]
 
 
+@case("a fence for a copy", 2, r"--fence means nothing with --method snapshot", r"leaves the source as it is")
+def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
+    yield [*pair(flow), "--method", "snapshot", "--fence"]
+
+
+@case("a snapshot of a move", 2, r"--keep-snapshot means nothing with --method cold", slow=True)
+def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
+    yield [*pair(flow), "--keep-snapshot"]
+
+
 @case("no kubeconfig", 2, r"no kubeconfig file", r"KUBECONFIG", slow=True)
 def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
     yield [*pair(flow), "--kubeconfig", "/nowhere/config"]

@@ -42,6 +42,23 @@ def test_a_move_and_what_status_says_of_it(shell: Shell, moved: tuple[Flow, list
     check_list(shell, flow, report)
 
 
+@pytest.mark.slow
+def test_a_copy_and_what_is_said_of_it(shell: Shell, plant: Plant) -> None:
+    """The report tells the snapshot and what it is worth; status and undo find it by its method, or by its id."""
+    flow = plant()
+    *events, report = shell.json("vm", str(flow.source), "west:shop", "--method", "snapshot")
+    assert "snapshot-source" in {event["step"] for event in events}
+    assert (report["outcome"], report["snapshot"]["consistency"], report["downtimeSeconds"]) == ("copied", "consistent", None)
+    (found,) = shell.json("status", str(flow.source), "west:shop", "--method", "snapshot")
+    assert (found["migration"], found["snapshot"]) == (report["migration"], report["snapshot"])
+    text = shell("status", report["migration"], "--target", "west:shop").stdout
+    assert "copied; the source goes on as it was" in text
+    assert "consistent (the VM did not run)" in text
+    shell("undo", str(flow.source), "west:shop", code=2)
+    shell("undo", str(flow.source), "west:shop", "--method", "snapshot", "--even-if-started")
+    assert flow.vm("west") is None
+
+
 def check_one(shell: Shell, flow: Flow, report: dict[str, Any]) -> None:
     """SRC DST and ID name the same migration, in both forms."""
     asked = [[str(flow.source), "west:shop"], [report["migration"], "--target", "west:shop"], [report["migration"], "--target", "west"]]
