@@ -154,23 +154,6 @@ def test_a_stop_keeps_the_snapshot_that_disks_are_of(begin: Begin) -> None:
     assert flow.vm()["spec"] == vm["spec"]  # type: ignore[index]
 
 
-def test_a_snapshot_that_is_removed_too_early(begin: Begin) -> None:
-    """Its disks cannot be completed: disks of two moments make no VM. After an undo the copy is made anew."""
-    flow = begin(strategy="Halted", playbook=COPY)
-    for reason in ("Importing", "ImportingBlind", "DiskPending", "DiskCopied"):
-        flow.when("import-disks", reason, interrupt)
-    assert flow.move().report.outcome is Outcome.INTERRUPTED
-    flow.east.delete(SNAPSHOT, snapshot_name(flow))
-    flow.until(lambda: not snapshot(flow))
-    flow._meddles.clear()
-    ending = flow.move()
-    assert (ending.report.outcome, ending.report.reason) == (Outcome.BLOCKED, "SnapshotGone")
-    assert f"{flow.name}-root" in words_of(ending.report.problems)
-    assert flow.undo().report.outcome is Outcome.UNDONE
-    assert flow.move(again=True).report.outcome is Outcome.COPIED
-    assert flow.unequal() == []
-
-
 def test_a_snapshot_that_nothing_is_of_goes_with_the_run(begin: Begin) -> None:
     """The next run takes a fresh one."""
     flow = begin(strategy="Halted", playbook=COPY)
