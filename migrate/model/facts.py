@@ -89,5 +89,7 @@ class Facts:
     """MAC → VM of the target's namespace that has it, the source VM itself left out."""
     states_there: tuple[str, ...] = ()
     """Claims of the target that KubeVirt would take for the target VM's TPM and EFI state, ours left out."""
+    snapshotted: bool = False
+    """A copy has its snapshot: what can be snapshotted of the source, which went on, does not matter any more."""
     users: tuple[str, ...] = ()
     """Who else uses a disk of the source, in words (reading/users.py)."""

@@ -206,6 +206,11 @@ class Migration:
         return self.playbook in COPIES
 
     @property
+    def words(self) -> str:
+        """Return how a command names this question: both VMs, and that it is a copy."""
+        return f"{self.source} {self.target}{' --method snapshot' if self.copies else ''}"
+
+    @property
     def start(self) -> Start:
         """Return when the target is started. A copy is never started unasked: what its guest does, the source does, too."""
         return Start.NEVER if self.copies and self.options.start is Start.AUTO else self.options.start

@@ -20,6 +20,8 @@ def check_snapshot(facts: Facts, m: Migration) -> Iterator[Finding]:
     where = at(facts.source)
     said = {str(one.get("name")): one for one in dig(facts.vm, "status", "volumeSnapshotStatuses", default=())}
     for disk in m.disks:
+        if disk.archive or facts.snapshotted:
+            continue
         why = _cannot(said.get(disk.volume))
         if why:
             now = f"give storage class {disk.storage_class or 'of its claim'} a VolumeSnapshotClass, or move the VM instead (--method cold)"

@@ -27,7 +27,14 @@ def check_state(facts: Facts, m: Migration) -> Iterator[Finding]:
             why=f"its EFI variables lie on {state.pvc} under the name {m.source.name}; {lost}",
             now=f"name no other target than {m.target.context}:{m.target.namespace}/{m.source.name}",
         )
-    if m.identity is Identity.NEW:
+    if m.copies:
+        yield block(
+            "a VM with persistent TPM or EFI is not copied while it goes on",
+            where=at(facts.source),
+            why=f"its state lies on {state.pvc} and belongs to one machine, by firmware uuid and name; {lost}",
+            now="move it instead (--method cold), or set persistent to false on a VM that can do without",
+        )
+    elif m.identity is Identity.NEW:
         yield block(
             "a VM with persistent TPM or EFI cannot get a new identity",
             where=at(facts.source),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from migrate.kube.kinds import CONFIGMAP, SECRET, VM
+from migrate.kube.kinds import CONFIGMAP, SECRET
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.inventory import Standing
@@ -35,7 +35,7 @@ class CarryReferences:
     def observe(self, x: Crossing) -> Observation:
         if x.migration.options.references is References.SKIP:
             return done("ReferencesSkipped", "what the VM names is left to those who manage it (--references skip)")
-        vm = x.source.get(VM, x.migration.source.name)
+        vm = looks.original(x)
         if vm is None or looks.released(x, vm):
             return done("ReferencesThere", "there is nothing left to carry")
         loads = carrying.loads(x, vm)
@@ -54,7 +54,7 @@ class CarryReferences:
         )
 
     def act(self, x: Crossing) -> None:
-        vm = x.source.get(VM, x.migration.source.name)
+        vm = looks.original(x)
         for load in carrying.loads(x, vm) if vm is not None else ():
             if load.source is not None and load.carry.standing is Standing.ABSENT:
                 content = content_of(load.source)

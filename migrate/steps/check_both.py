@@ -12,7 +12,7 @@ from migrate.model.inventory import Trust
 from migrate.model.migration import Verify
 from migrate.model.observation import Observation, blocked, done
 from migrate.rendering.checks import blocking, findings, warnings
-from migrate.steps import doors, looks, sending
+from migrate.steps import doors, looks, sending, snapshots
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.doors import Door
 from migrate.steps.gathering import collect
@@ -33,7 +33,12 @@ class CheckBoth:
         vm = x.source.get(VM, x.migration.source.name)
         if looks.released(x, vm):
             return looks.moved_and_lost(x, vm) or done("Released", "the source is marked as moved; there is nothing left to check")
-        other = looks.other_disks(x, vm)
+        if not x.migration.copies:
+            other = looks.other_disks(x, vm)
+        elif snapshots.visible(x):
+            other = _served(x) or looks.other_disks(x, looks.original(x))
+        else:
+            other = None
         if other is not None:
             return other
         facts, source_door, target_door = collect(x)
@@ -50,6 +55,12 @@ class CheckBoth:
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - there is nothing to take back
         return done("Nothing", "a check leaves nothing behind")
+
+
+def _served(x: Crossing) -> Observation | None:
+    if not looks.served(x):
+        return None
+    return done("SnapshotServed", "every disk is there, and the snapshot is needed no more; there is nothing left to check")
 
 
 def _knock(x: Crossing, facts: Facts, source_door: Door, target_door: Door) -> Iterator[Problem]:

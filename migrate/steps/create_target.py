@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from migrate.kube.kinds import VM
 from migrate.model import labels
 from migrate.model.errors import Blocked
+from migrate.model.objects import Object
 from migrate.model.observation import Observation, done, needed
+from migrate.model.was import Was
 from migrate.reading.common import generic
 from migrate.reading.machine import was_of, written_was
 from migrate.rendering import frames
@@ -42,11 +45,7 @@ class CreateTarget:
                 why="the VM or its annotation is gone",
                 now="see who changed it; then run the same again",
             )
-        shown = travelling(x, vm)
-        if shown.problems:
-            raise Blocked.of(shown.problems)
-        frame = frames.vm(x.migration, shown.vm, was=was, stamp=stamps.written(x))
-        x.target.create(*x.render("target/vm.yaml.j2", **frame), ours_ok=True)
+        self._make(x, vm, was, stamps.written(x))
 
     def _from_snapshot(self, x: Crossing) -> None:
         """Make it from what the snapshot holds, and write on it what the source was: the snapshot goes before anybody may ask again."""
@@ -59,8 +58,13 @@ class CreateTarget:
                 now="take this migration back with `migrate undo`, then copy the VM anew",
             )
         was = was_of(vm, None)
-        notes = {labels.WAS: was.to_json()} | stamps.written(x)
-        x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, vm, was=was, stamp=notes)), ours_ok=True)
+        self._make(x, vm, was, {labels.WAS: was.to_json()} | stamps.written(x))
+
+    def _make(self, x: Crossing, vm: Object, was: Was, notes: Mapping[str, str]) -> None:
+        shown = travelling(x, vm)
+        if shown.problems:
+            raise Blocked.of(shown.problems)
+        x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, shown.vm, was=was, stamp=notes)), ours_ok=True)
 
     def undo(self, x: Crossing) -> Observation:
         refusal = going_back.refuse_undo(x)

@@ -7,12 +7,12 @@ VM (`expand-spec`), as it does for exports.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import CONTROLLERREVISION, KNOWN, Kind
+from migrate.kube.kinds import CONTROLLERREVISION, KNOWN, VM, Kind
 from migrate.model.errors import Problem
 from migrate.model.migration import References
 from migrate.model.objects import Object, dig
@@ -56,9 +56,17 @@ def travelling(x: Crossing, vm: Object) -> Travelling:
             notes.append(f"{words} is written into the VM: the target {_NONE if theirs is None else _OTHER}")
     if not notes or problems:
         return Travelling(vm, problems=tuple(problems))
+    if x.migration.copies and not _alike(vm, x.source.get(VM, x.migration.source.name)):
+        return Travelling(vm, problems=(_went_on(x, notes),))
     path = f"/apis/subresources.kubevirt.io/v1/namespaces/{x.migration.source.namespace}/virtualmachines/{x.migration.source.name}"
     whole = x.source.call("GET", f"{path}/expand-spec")
     return Travelling({**vm, "spec": dig(whole if isinstance(whole, Mapping) else {}, "spec")}, tuple(notes))
+
+
+def _alike(vm: Object, live: Object | None) -> bool:
+    """Tell whether a VM that a snapshot holds is, in all that its hardware follows from, the one that the source is asked to expand."""
+    named = [[(dig(one, "spec", field, "kind"), dig(one, "spec", field, "name")) for field in MATCHERS] for one in (vm, live)]
+    return named[0] == named[1] and dig(vm, "spec", "template") == dig(live, "spec", "template")
 
 
 def _meant(source: Cluster, vm: Object, field: str, kind: Kind) -> Mapping[str, Any] | None:
@@ -86,6 +94,15 @@ def _plain(value: Any) -> Any:
             return [_plain(entry) for entry in value]
         case _:
             return value
+
+
+def _went_on(x: Crossing, notes: Sequence[str]) -> Problem:
+    return Problem(
+        f"{x.migration.source} is not as its snapshot holds it any more, so what its instance type says cannot be written into the copy",
+        where=f"{x.source.context}, namespace {x.source.namespace}",
+        why=f"KubeVirt writes it into the VM as it is now; {'; '.join(notes)}",
+        now=f"create the same instance type and preference on the target; or migrate undo {x.migration.words}, then copy the VM anew",
+    )
 
 
 def _lost(x: Crossing, words: str, field: str) -> Problem:

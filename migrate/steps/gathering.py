@@ -18,7 +18,6 @@ from migrate.kube.kinds import (
     PVC,
     RESOURCEQUOTA,
     SNAPSHOT,
-    SNAPSHOT_CONTENT,
     STORAGECLASS,
     STORAGEPROFILE,
     VM,
@@ -66,7 +65,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     raised = vm is not None and not m.copies and instance_alive(vmi) and grace_s(vm, vmi) == 0
     stop = ["stop"] * raised
     here, there = (look_at_namespace(cluster) is not None for cluster in (x.source, x.target))
-    matchers = matcher_kinds(vm) if vm is not None and m.options.references is not References.SKIP else ()
+    matchers = matcher_kinds(copied) if copied is not None and m.options.references is not References.SKIP else ()
     needs = permissions.of_source(m, subresources=stop, matchers=matchers)
     source, source_door = _side(x, x.source, needs, ca_given=m.options.source_ca, namespace_there=here)
     needs = permissions.of_target(m, namespace_there=there, matchers=matchers)
@@ -85,6 +84,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         named=collect_named(x, copied, namespace_there=there) if copied is not None else Named(),
         refused=tuple(_refused(x, copied, was, target, claims)),
         macs_in_use=_macs(x) if there and "VirtualMachine" in target.served else {},
+        snapshotted=copied is not vm,
         users=tuple(_users(x)),
         states_there=tuple(_states_there(x)) if there else (),
     )
@@ -93,9 +93,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
 
 def _held(x: Crossing) -> Object | None:
     """Return the VM as our snapshot holds it; None without one, or where we may not look."""
-    kinds = (SNAPSHOT, SNAPSHOT_CONTENT)
-    seen = x.migration.copies and all(x.source.serves(kind) is not None and x.source.can("get", kind) for kind in kinds)
-    return snapshots.machine(x) if seen else None
+    return snapshots.held(x) if x.migration.copies and snapshots.visible(x) else None
 
 
 def _side(x: Crossing, cluster: Cluster, needs: Iterable[permissions.Need], *, ca_given: str, namespace_there: bool) -> tuple[Side, Door]:

@@ -51,6 +51,23 @@ def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
     return once_started(x, read_unmoved(vm, vmi, migration_id=x.migration.id, copies=copies(x)))
 
 
+def original(x: Crossing) -> Object | None:
+    """Return the VM that the target's is made from: the source as it is now; of a copy what its snapshot holds, once there is one.
+
+    None if it is not there any more. A copy that is through with its snapshot needs none: its source went on, and may be another one now.
+    """
+    if x.migration.copies:
+        held = snapshots.held(x)
+        if held is not None or served(x):
+            return held
+    return x.source.get(VM, x.migration.source.name)
+
+
+def served(x: Crossing) -> bool:
+    """Tell whether this is a copy that is through with its snapshot: that is gone, and nothing more is to be made or proven from it."""
+    return x.migration.copies and snapshots.found(x) is None and made_anything(x) and snapshots.settled(x, disks_there(x))
+
+
 def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
     """Where the source moved after we started the target, say that both may run: an undo would be the wrong advice then."""
     at = annotations_of(x.target.get(VM, x.migration.target.name)).get(labels.STARTED)
@@ -110,12 +127,12 @@ def _thrown_away(x: Crossing) -> list[str]:
 
 
 def other_disks(x: Crossing, vm: Object | None) -> Observation | None:
-    """Return BLOCKED if the VM names other disks than those that this migration copies."""
+    """Return BLOCKED if the VM (that of `original`) names other disks than those that this migration copies."""
     said = differing(x.migration.disks, claims_of(vm)) if vm is not None else ""
     if not said:
         return None
     m, begun = x.migration, halted_by(vm or {}) == x.migration.id or made_anything(x)
-    undo = f"take this migration back (migrate undo {m.source} {m.target}), then move the VM anew"
+    undo = f"take this migration back (migrate undo {m.words}), then {'copy' if m.copies else 'move'} the VM anew"
     return blocked(
         "DisksChanged",
         Problem(

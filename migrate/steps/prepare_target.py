@@ -16,7 +16,7 @@ from migrate.model.report import stamp
 from migrate.reading.common import generic
 from migrate.reading.machine import halted_by, was_of
 from migrate.rendering import frames
-from migrate.steps import looks, rehearsal, snapshots, stamps
+from migrate.steps import looks, rehearsal, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -86,7 +86,7 @@ def _outdated(x: Crossing, record: Object) -> Observation | None:
             what=f"this migration was begun with other disks than {m.source} has now: {said}",
             where="source",
             why=f"it was begun with {', '.join(disk.pvc for disk in disks) or 'none'}, and something was done for those already",
-            now=f"take it back (migrate undo {m.source} {m.target}), then move the VM anew",
+            now=f"take it back (migrate undo {m.words}), then {'copy' if m.copies else 'move'} the VM anew",
         ),
     )
 
@@ -103,7 +103,7 @@ def look_at_namespace(cluster: Cluster) -> Object | None:
 
 
 def _rehearsed(x: Crossing) -> Observation:
-    vm = (snapshots.machine(x) if x.migration.copies else None) or x.source.get(VM, x.migration.source.name)
+    vm = looks.original(x)
     if vm is None:
         return done("Prepared", "the target is prepared")
     refusals = rehearsal.rehearse_contents(

@@ -19,7 +19,7 @@ from migrate.model.migration import Verify
 from migrate.model.objects import Object, annotations_of, dig, leaving, name_of, uid_of
 from migrate.model.observation import Observation, blocked
 from migrate.model.snapshot import Taken
-from migrate.reading.proof import proof_of
+from migrate.reading.proof import claim_there, proof_of
 from migrate.reading.snapshot import is_frozen, machine_in, taken_of, usable
 from migrate.steps.base import Crossing
 from migrate.steps.work import Works
@@ -38,6 +38,8 @@ _seen: WeakKeyDictionary[Works, _Seen] = WeakKeyDictionary()
 
 def found(x: Crossing) -> Object | None:
     """Return our snapshot; None when there is none, it is going, or what has its name is not ours."""
+    if x.source.serves(SNAPSHOT) is None:
+        return None
     snapshot = x.source.get(SNAPSHOT, x.migration.names.snapshot)
     ours = snapshot is not None and labels.is_ours(snapshot, x.migration.id) and not leaving(snapshot)
     return snapshot if ours else None
@@ -47,6 +49,16 @@ def content_of(x: Crossing, snapshot: Object | None) -> Object | None:
     """Return the content that a snapshot names, None while it names none."""
     name = str(dig(snapshot, "status", "virtualMachineSnapshotContentName", default=""))
     return x.source.get(SNAPSHOT_CONTENT, name) if name else None
+
+
+def visible(x: Crossing) -> bool:
+    """Tell whether the source takes snapshots at all, and lets us look at them."""
+    return all(x.source.serves(kind) is not None and x.source.can("get", kind) for kind in (SNAPSHOT, SNAPSHOT_CONTENT))
+
+
+def held(x: Crossing) -> dict[str, Any] | None:
+    """Return the VM as our snapshot holds it, usable yet or not; None without one."""
+    return machine_in(content_of(x, found(x)))
 
 
 def machine(x: Crossing) -> dict[str, Any] | None:
@@ -74,14 +86,12 @@ def lost(x: Crossing, made: Sequence[Object]) -> Observation | None:
 
 
 def settled(x: Crossing, made: Sequence[Object]) -> bool:
-    """Tell whether the snapshot has served: every disk is there and proven, all of one and the same snapshot."""
+    """Tell whether the snapshot has served: every disk is there with its bytes and proven, all of one and the same snapshot."""
     there = {name_of(disk): disk for disk in made if not leaving(disk)}
     versions = {_version_of(disk) for disk in there.values()}
     if len(versions) > 1 or any(disk.target not in there for disk in x.migration.disks):
         return False
-    proofs = [proof_of(disk) for disk in there.values()]
-    off = x.migration.options.verify is Verify.OFF
-    return off or all(proof is not None and {proof.source_generation} == versions for proof in proofs)
+    return all(_whole(x, disk, versions) for disk in there.values())
 
 
 def look_at_guest(x: Crossing, vmi: Object | None) -> None:
@@ -111,6 +121,15 @@ def restored(x: Crossing) -> list[str]:
 def restored_name(x: Crossing, claim: str) -> str:
     """Return the name that KubeVirt gives a claim which it restores for an export (kubevirt-export section 2)."""
     return f"{x.migration.names.export}-{claim}"
+
+
+def _whole(x: Crossing, disk: Object, versions: set[str]) -> bool:
+    """Tell whether a disk needs the snapshot no more: its proof is of the bytes that are there; unasked for one, CDI is through with it."""
+    claim = claim_there(x.target.get(PVC, name_of(disk)))
+    if x.migration.options.verify is Verify.OFF:
+        return bool(claim) and dig(disk, "status", "phase") == "Succeeded"
+    proof = proof_of(disk)
+    return proof is not None and {proof.source_generation} == versions and proof.claim == claim != ""
 
 
 def _version_of(disk: Object) -> str:

@@ -193,6 +193,5 @@ def _same_options(migration: Migration, record: Record) -> None:
             "this migration was begun with other options",
             where=f"migration {migration.id}",
             why="; ".join(other),
-            now="repeat the command with the options it was begun with, or undo it first: migrate undo "
-            f"{migration.source} {migration.target}{' --method snapshot' if migration.copies else ''}",
+            now=f"repeat the command with the options it was begun with, or undo it first: migrate undo {migration.words}",
         )

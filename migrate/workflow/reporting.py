@@ -21,8 +21,6 @@ from migrate.workflow.by_hand import way_back
 from migrate.workflow.engine import StepLog
 from migrate.workflow.stands import stand
 
-COPY = " --method snapshot"
-"""What a command about a copy needs besides the two VMs."""
 STARTED = '{"spec":{"runStrategy":"Always"}}'
 UNTOUCHED = "this command changed nothing on either side"
 BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
@@ -166,7 +164,7 @@ def _lost(here: Stand, there: Stand, source: Cluster | None, ref: VMRef) -> list
 def _start_of_copy(migration: Migration) -> str:
     t = migration.target
     start = f"kubectl --context {t.context} -n {t.namespace} patch vm {t.name} --type merge -p '{STARTED}'"
-    return f"the copy is halted: it may have the addresses and names of {migration.source}, so see to those before you start it: {start}"
+    return f"the copy is halted: its guest may have names and addresses of {migration.source}, so see to those before you start it: {start}"
 
 
 def _kept_snapshot(migration: Migration) -> tuple[str, ...]:
@@ -185,7 +183,7 @@ def _both(migration: Migration, here: Stand, there: Stand) -> tuple[str, ...]:
 
 def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, touched: bool) -> tuple[str, ...]:
     """Say how to go on and how to go back."""
-    pair = f"{migration.source} {migration.target}{COPY if migration.copies else ''}"
+    pair = migration.words
     match outcome:
         case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies:
             return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))

@@ -20,11 +20,12 @@ from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
 from migrate.model import labels
 from migrate.model.migration import Names, References, Start, Verify
-from migrate.model.report import Outcome
+from migrate.model.report import Outcome, Report
 from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
 from migrate.workflow.cleanup import Rules, leftovers
 from tests.accounts import Accounts, accounts_of
+from tests.case_files import words_of
 from tests.flows.exhibits import config_map, on_both, secret, sizes, tastes
 from tests.flows.flow import Flow, interrupt
 from tests.machines import disk, keeping, machine
@@ -67,6 +68,15 @@ class Stage:
         self.flows.clear()
         for cluster in self.lab.clusters.values():
             cluster.trouble.clear()
+
+
+def planned_as_copy(flow: Flow) -> Report:
+    """Look at a VM as for a copy of it, under the account for copies."""
+    flow.playbook = "snapshot-copy"
+    try:
+        return flow.plan().report
+    finally:
+        flow.playbook = "cold-move"
 
 
 def ask_to_start(flow: Flow) -> None:
@@ -122,6 +132,7 @@ def a_vm_with_a_tpm_is_moved(stage: Stage) -> None:
     """Its state is found by its label and sent through the upload proxy, its guest finds it there, and it is retired with its source."""
     flow = stage.plant(strategy="Always", alter=lambda spec: keeping({"spec": spec}))
     flow.until(flow.runs)
+    assert "not copied while it goes on" in words_of(planned_as_copy(flow).problems)
     ending = flow.move()
     assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
     assert flow.runs("west")
@@ -201,6 +212,7 @@ def references_are_looked_for(stage: Stage) -> None:
         said = str(report.problems)
         assert all(word in said for word in ("PriorityClass high", "wire", "robot", "ResourceClaim card", "ResourceClaimTemplate cards"))
         assert len(report.problems) == 5, said
+        assert planned_as_copy(flow).outcome in (Outcome.PLANNED, Outcome.BLOCKED)
     east.close()
 
 
@@ -218,6 +230,7 @@ def what_a_vm_names_is_carried(stage: Stage) -> None:
     own = sizes("VirtualMachineInstancetype", "own", **here)
     stage.lab.plant([secret("key", **here), config_map("conf", **here), own, config_map("conf", "other", cluster="west", **here)])
     flow = stage.plant(alter=refer, references=References.REPLACE)
+    assert any("create Secret" in line for line in planned_as_copy(flow).writes)
     flow.when("verify-disks", "Comparing", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     assert (flow.west.get(CONFIGMAP, "conf") or {})["data"] == {"a": "plain"}
