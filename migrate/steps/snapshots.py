@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from migrate.kube.kinds import PVC, SNAPSHOT, SNAPSHOT_CONTENT
+from migrate.kube.kinds import PVC, SNAPSHOT, SNAPSHOT_CONTENT, VM
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.migration import Verify
@@ -146,12 +146,14 @@ def _stale(x: Crossing, stale: Sequence[str]) -> Problem:
 
 
 def _gone(x: Crossing, made: Sequence[Object]) -> Problem:
-    names = ", ".join(name_of(disk) for disk in made)
+    vm = x.target.get(VM, x.migration.target.name)
+    whole = [vm] if vm is not None and labels.is_ours(vm, x.migration.id) else []
+    names = ", ".join(name_of(one) for one in (*made, *whole))
     return Problem(
         f"the snapshot {x.migration.names.snapshot} is gone before every disk was copied and proven",
         where="source",
-        why="somebody removed it" + (f"; the copies on the target cannot be completed: {names}" if names else ""),
-        now="take this migration back with `migrate undo` (it removes the copies), then copy the VM anew"
+        why="somebody removed it" + (f"; what is on the target cannot be completed: {names}" if names else ""),
+        now="take this migration back with `migrate undo` (it removes that), then copy the VM anew"
         if names
         else "run the same command again: it takes another one",
     )
