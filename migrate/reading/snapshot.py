@@ -219,7 +219,7 @@ def _not_in(snapshot: Object, content: Object | None, disks: Sequence[Disk]) -> 
             f"the VM got other disks since it was asked for: {', '.join(strangers)}",
             where="source",
             why="they are in the snapshot, and not in what was asked",
-            now="take this migration back with `migrate undo`, then run it anew with --again",
+            now="run the same command again: it takes another snapshot, of the disks that the VM has then",
         )
 
 

@@ -36,7 +36,7 @@ class CheckBoth:
         if not x.migration.copies:
             other = looks.other_disks(x, vm)
         elif snapshots.visible(x):
-            other = _served(x) or looks.other_disks(x, looks.original(x))
+            other = _served(x) or (looks.other_disks(x, vm) if snapshots.found(x) is None else None)
         else:
             other = None
         if other is not None:

@@ -11,6 +11,7 @@ from migrate.model import labels
 from migrate.model.errors import MigrateError
 from migrate.model.objects import dig, leaving, name_of
 from migrate.model.observation import Observation, State, done, needed, waiting
+from migrate.reading.inventory import claims_of
 from migrate.reading.snapshot import uploading
 from migrate.steps import claims, exporting, looks, snapshots
 from migrate.steps.base import Crossing, Limits
@@ -99,10 +100,16 @@ def _snapshot_stays(x: Crossing) -> bool:
     if snapshot is None:
         return False
     made = looks.disks_there(x)
-    stays = (x.migration.options.keep_snapshot or not snapshots.settled(x, made)) if made else uploading(snapshot)
+    stays = (x.migration.options.keep_snapshot or not snapshots.settled(x, made)) if made else uploading(snapshot) and _of_its_disks(x)
     if not stays:
         looks.remove(x, x.source, SNAPSHOT, x.migration.names.snapshot)
     return stays
+
+
+def _of_its_disks(x: Crossing) -> bool:
+    """Tell whether the snapshot holds the disks that are to be copied. The VM may have got others just before it was taken."""
+    vm = snapshots.held(x)
+    return vm is None or not looks.differing(x.migration.disks, claims_of(vm))
 
 
 def still_pulled(x: Crossing) -> list[str]:

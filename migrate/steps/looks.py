@@ -127,7 +127,10 @@ def _thrown_away(x: Crossing) -> list[str]:
 
 
 def other_disks(x: Crossing, vm: Object | None) -> Observation | None:
-    """Return BLOCKED if the VM (that of `original`) names other disks than those that this migration copies."""
+    """Return BLOCKED if the VM names other disks than those that this migration copies.
+
+    Once a copy has its snapshot, what counts is what that holds (reading/snapshot.py), and not the VM.
+    """
     said = differing(x.migration.disks, claims_of(vm)) if vm is not None else ""
     if not said:
         return None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from migrate.cli.show_report import report_text
-from migrate.kube.kinds import DATAVOLUME, PVC, SNAPSHOT, VM
+from migrate.kube.kinds import DATAVOLUME, PVC, SECRET, SNAPSHOT, VM
 from migrate.lab import guest_journal
 from migrate.lab.kubevirt_guest import read_guest_log
 from migrate.model import labels
 from migrate.model.errors import Blocked
-from migrate.model.migration import Names, Start, Verify
+from migrate.model.migration import Identity, Names, Start, Verify
 from migrate.model.report import Outcome
 from migrate.model.snapshot import Consistency
 from migrate.workflow.afterwards import Afterwards
@@ -22,6 +23,7 @@ from migrate.workflow.cleanup import Leftovers, Rules, leftovers
 from tests.case_files import words_of
 from tests.flows.conftest import Begin
 from tests.flows.crash import bury
+from tests.flows.exhibits import secret, volume
 from tests.flows.flow import Flow
 from tests.machines import disk
 
@@ -94,12 +96,15 @@ def test_a_busy_guest(begin: Begin, agent: bool, worth: Consistency) -> None:
     assert flow.move().report.outcome is Outcome.NOTHING_LEFT
 
 
-def test_a_copy_is_started_only_when_asked(begin: Begin) -> None:
-    """`--start always` sets it going as the source was; the source goes on, too."""
-    flow = begin(strategy="Always", playbook=COPY)
+@pytest.mark.parametrize("identity", [Identity.AUTO, Identity.KEEP])
+def test_a_copy_is_started_only_when_asked(begin: Begin, identity: Identity) -> None:
+    """`--start always` sets it going as the source was; the source goes on, too, which is an alarm if both are one machine."""
+    flow = begin(strategy="Always", playbook=COPY, identity=identity)
     flow.until(flow.runs)
-    assert flow.move(start=Start.ALWAYS).report.outcome is Outcome.COPIED
+    ending = flow.move(start=Start.ALWAYS)
+    assert ending.report.outcome is Outcome.COPIED
     assert (flow.runs(), flow.runs("west")) == (True, True)
+    assert any(line.startswith("BOTH RUN NOW") for line in ending.report.now) is (identity is Identity.KEEP)
     refused = flow.undo()
     assert (refused.report.outcome, refused.report.reason) == (Outcome.BLOCKED, "TargetStarted")
 
@@ -152,6 +157,27 @@ def test_a_stop_keeps_the_snapshot_that_disks_are_of(begin: Begin) -> None:
     assert flow.undo().report.outcome is Outcome.UNDONE
     assert (flow.vm("west"), snapshot(flow), flow.west.get(DATAVOLUME, f"{flow.name}-root")) == (None, "", None)
     assert flow.vm()["spec"] == vm["spec"]  # type: ignore[index]
+
+
+def test_what_the_vm_named_then_travels(begin: Begin) -> None:
+    """The copy names, and the target gets, what the snapshot names, and not what the source names when the run goes on."""
+
+    def alter(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+        volume(secret={"secretName": "NAME"})(spec, f"{name}-then")
+        return [secret(f"{name}-{word}") for word in ("then", "now")]
+
+    flow = begin(strategy="Halted", playbook=COPY, alter=alter)
+    flow.when("verify-disks", "Comparing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    spec = flow.vm()["spec"]["template"]["spec"]  # type: ignore[index]
+    volumes = [{**one, "secret": {"secretName": f"{flow.name}-now"}} if "secret" in one else one for one in spec["volumes"]]
+    flow.east.merge(VM, flow.name, {"spec": {"template": {"spec": {"volumes": volumes}}}})
+    ending = flow.move()
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.COPIED, ())
+    assert f"'{flow.name}-then'" in str(flow.vm("west")["spec"])  # type: ignore[index]
+    assert [flow.west.get(SECRET, f"{flow.name}-{word}") is not None for word in ("then", "now")] == [True, False]
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    assert flow.west.get(SECRET, f"{flow.name}-then") is None
 
 
 def test_a_snapshot_that_nothing_is_of_goes_with_the_run(begin: Begin) -> None:

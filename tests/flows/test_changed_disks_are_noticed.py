@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, VM
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, SNAPSHOT, VM
 from migrate.model import labels
-from migrate.model.migration import Start
+from migrate.model.migration import Names, Start
 from migrate.model.observation import State
 from migrate.model.record import KEY
 from migrate.model.report import Outcome
@@ -51,6 +51,21 @@ def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
     flow.until(lambda: flow.west.get(PVC, extra) is None)
     assert flow.plan().error is None
     assert flow.move().report.outcome is Outcome.MOVED
+    assert flow.unequal() == []
+    assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
+
+
+def test_a_disk_added_before_the_snapshot(begin: Begin) -> None:
+    """It is in the snapshot and was not asked for, which is said; the same command takes another snapshot, and copies both disks."""
+    flow = begin(strategy="Halted", playbook="snapshot-copy")
+    extra = f"{flow.name}-extra"
+    flow.lab.plant([disk(extra)])
+    flow.when("snapshot-source", "SnapshotMissing", lambda: add(flow, extra))
+    words = said(flow.move())
+    assert f"the VM got other disks since it was asked for: {extra}" in words
+    assert "run the same" in words
+    flow.until(lambda: flow.east.get(SNAPSHOT, Names.of(flow.events[-1].migration, "").snapshot) is None)
+    assert flow.move().report.outcome is Outcome.COPIED
     assert flow.unequal() == []
     assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from migrate.kube.kinds import POD, SNAPSHOT
+from migrate.kube.kinds import POD, PVC, SNAPSHOT
 from migrate.model import labels
 from migrate.model.observation import Observation, State
 from migrate.model.snapshot import Consistency
-from migrate.steps import snapshots
+from migrate.steps import looks, snapshots
 from tests.case_files import words_of
 from tests.machines import user_pod
 from tests.steps.conftest import Stage
@@ -69,6 +69,21 @@ def test_an_undo_removes_it(stage: Stage) -> None:
     assert scene.undo(STEP).state is State.DONE
     assert scene.east.get(SNAPSHOT, scene.x.migration.names.snapshot) is None
     assert scene.writes(lambda: scene.undo(STEP)) == []
+
+
+def test_a_copy_that_needs_it_no_more(stage: Stage) -> None:
+    """Once every disk is proven it may go; not if the bytes went that were proven. Nothing is read from the source then."""
+    scene = stage(method=COPY).to("verify-disks")
+    assert looks.original(scene.x) == snapshots.machine(scene.x)
+    scene.east.delete(SNAPSHOT, scene.x.migration.names.snapshot)
+    scene.until(lambda: snapshots.found(scene.x) is None)
+    assert looks.unmoved(scene.x) is None
+    assert (scene.look("check-both").reason, scene.look(STEP).reason) == ("SnapshotServed", "SnapshotServed")
+    assert looks.original(scene.x) is None
+    scene.west.delete(PVC, f"{scene.name}-root")
+    seen = looks.unmoved(scene.x)
+    assert seen is not None
+    assert (seen.state, seen.reason) == (State.BLOCKED, "SnapshotGone")
 
 
 def test_a_pod_on_a_disk_of_a_vm_that_is_off(stage: Stage) -> None:
