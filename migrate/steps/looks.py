@@ -64,8 +64,12 @@ def original(x: Crossing) -> Object | None:
 
 
 def served(x: Crossing) -> bool:
-    """Tell whether this is a copy that is through with its snapshot: that is gone, and nothing more is to be made or proven from it."""
-    return x.migration.copies and snapshots.found(x) is None and made_anything(x) and snapshots.settled(x, disks_there(x))
+    """Tell whether this is a copy that is through with its snapshot: that is gone, and nothing more is to be made or proven from it.
+
+    Of a VM without disks nobody can tell; its snapshot is taken anew.
+    """
+    made = disks_there(x) if x.migration.copies and snapshots.found(x) is None else []
+    return bool(made) and snapshots.settled(x, made)
 
 
 def once_started(x: Crossing, seen: Observation | None) -> Observation | None:

@@ -34,7 +34,7 @@ class SnapshotSource:
         snapshots.look_at_guest(x, vmi)
         content = snapshots.content_of(x, snapshot)
         seen = read_snapshot(snapshot, content, disks=m.disks, source_uid=m.source_uid, migration_id=m.id)
-        if seen.state in (State.NEEDED, State.DONE) and looks.made_anything(x):
+        if seen.state in (State.NEEDED, State.DONE) and looks.copies(x):
             return looks.unmoved(x) or (seen if snapshot is not None else done("SnapshotServed", "every disk is proven without it"))
         if seen.state is not State.NEEDED:
             return seen
