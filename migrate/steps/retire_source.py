@@ -154,7 +154,7 @@ def _against(x: Crossing, vm: Object) -> Iterator[Problem]:
     for claim in (claim for claim in named if claim not in copied):
         now = f"keep the source, or copy {claim} and take it off the VM by hand"
         yield Problem(f"the source VM names the disk {claim}, which this move did not copy", where="source", now=now)
-    for claim in (claim for claim in copied if claim not in named):
+    for claim in (disk.pvc for disk in m.disks if not disk.archive and disk.pvc not in named):  # no VM names that of its TPM and EFI state
         yield Problem(f"the source VM does not name the disk {claim}, which this move copied", where="source", now="keep the source")
     yield from _against_target(x, {disk.pvc: halted_generation(vm) for disk in m.disks})
     yield from _against_users(x)
