@@ -21,14 +21,12 @@ from migrate.steps.base import Crossing
 from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
 
 OURS: Mapping[str, str | None] = {labels.ID: None}
-"""Selector of what we made, the same for every migration, so that one watch of a process serves them all."""
+"""Selector of what we made, for every migration the same, so that one watch serves them all."""
 VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
 """Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
 SET_BY_ANOTHER = "somebody else set its run strategy since we made it"
 FENCED = frozenset({VM, DATAVOLUME})
 """Kinds whose loss would lose bytes: deleted only under the claim that stands on them."""
-MARKED = OURS
-"""Selector of what carries an id of ours, whoever made it."""
 
 
 def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
@@ -44,6 +42,11 @@ def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
     if read_unmoved(vm, vmi, migration_id=x.migration.id) is None:
         return other_disks(x, vm)
     return once_started(x, read_unmoved(vm, vmi, migration_id=x.migration.id, copies=copies(x)))
+
+
+def stands(x: Crossing, vm: Object | None) -> bool:
+    """Tell whether the source VM was as our halt left it when it was read: whoever starts it changes that before there is an instance."""
+    return read_unmoved(vm, None, migration_id=x.migration.id) is None
 
 
 def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
@@ -169,7 +172,7 @@ def made_by_cdi(x: Crossing, kind: Kind) -> dict[str, dict[str, Any]]:
 
     They inherit its labels (cdi-import 1.4 and 3.8), all but managed-by, which names CDI.
     """
-    return {name_of(found): found for found in x.target.list(kind, labels=MARKED) if labels_of(found).get(labels.ID) == x.migration.id}
+    return {name_of(found): found for found in x.target.list(kind, labels=OURS) if labels_of(found).get(labels.ID) == x.migration.id}
 
 
 def noted_generation(x: Crossing) -> int | None:

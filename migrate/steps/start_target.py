@@ -55,7 +55,7 @@ class StartTarget:
         name = x.migration.target.name
         vm, source = looks.judged(x.target, name, lambda: self.observe(x)), x.source.get(VM, x.migration.source.name)
         was = written_was(source) if source is not None else None
-        if vm is None or was is None:
+        if vm is None or was is None or not (looks.released(x, source) or looks.stands(x, source)):
             return
         going, at = strategies.on_target(was, x.migration.options.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         if labels.STARTED in annotations_of(vm):
