@@ -22,6 +22,7 @@ from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
 
 OURS: Mapping[str, str | None] = {labels.ID: None}
 """Selector of what we made, for every migration the same, so that one watch serves them all."""
+SERVER_OF = "kubevirt.io.virt-export-service"  # label of an export's server pod: the name of the export
 VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
 """Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
 SET_BY_ANOTHER = "somebody else set its run strategy since we made it"
@@ -134,7 +135,7 @@ def differing(disks: Sequence[Disk], claims: Iterable[str]) -> str:
 def in_use(x: Crossing) -> Observation | None:
     """Return BLOCKED if a pod holds a disk of the stopped source, the server of our own export left out."""
     disks, export = {disk.pvc for disk in x.migration.disks}, x.migration.names.export
-    pods = (pod for pod in x.source.list(POD) if labels_of(pod).get("kubevirt.io.virt-export-service") != export) if disks else ()
+    pods = (pod for pod in x.source.list(POD) if labels_of(pod).get(SERVER_OF) != export) if disks else ()
     users = list(pods_on(disks, pods))
     if not users:
         return None
