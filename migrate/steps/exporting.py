@@ -24,11 +24,10 @@ from migrate.reading.export import Links, ended, links_of, read_export
 from migrate.rendering import frames
 from migrate.steps import claims, forwarding
 from migrate.steps.base import Crossing
+from migrate.steps.looks import SERVER_OF
 from migrate.transfer.export_client import ExportClient
 
 TOKEN_LENGTH = 40
-SERVER_OF = "kubevirt.io.virt-export-service"
-"""Label of an export's server pod: the export's name."""
 LEAST_TTL = timedelta(hours=24)
 SLOW_BYTES_S = 20 * 1024 * 1024
 """The pace that a time to live reckons with before anything was measured; then three times as long (kubevirt-export 10, pitfall 1)."""

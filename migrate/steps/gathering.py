@@ -190,7 +190,7 @@ def _users(x: Crossing) -> list[str]:
         return []
     pods = _list(x.source, POD)
     own = {name_of(pod) for pod in launcher_pods(pods, m.source.name)}
-    own |= {name_of(pod) for pod in pods if labels_of(pod).get("kubevirt.io.virt-export-service") == m.names.export}
+    own |= {name_of(pod) for pod in pods if labels_of(pod).get(looks.SERVER_OF) == m.names.export}
     vms = [vm for vm in _list(x.source, VM) if uid_of(vm) != m.source_uid]
     return [*vms_on(disks, vms), *pods_on(disks, [pod for pod in pods if name_of(pod) not in own])]
 

@@ -22,14 +22,13 @@ from migrate.steps import snapshots, stamps
 from migrate.steps.base import Crossing
 
 OURS: Mapping[str, str | None] = {labels.ID: None}
-"""Selector of what we made, the same for every migration, so that one watch of a process serves them all."""
+"""Selector of what we made, for every migration the same, so that one watch serves them all."""
+SERVER_OF = "kubevirt.io.virt-export-service"  # label of an export's server pod: the name of the export
 VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
 """Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
 SET_BY_ANOTHER = "somebody else set its run strategy since we made it"
 FENCED = frozenset({VM, DATAVOLUME, SNAPSHOT})
 """Kinds whose loss would lose bytes: deleted only under the claim that stands on them."""
-MARKED = OURS
-"""Selector of what carries an id of ours, whoever made it."""
 
 
 def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
@@ -70,6 +69,11 @@ def served(x: Crossing) -> bool:
     """
     made = disks_there(x) if x.migration.copies and snapshots.found(x) is None else []
     return bool(made) and snapshots.settled(x, made)
+
+
+def stands(x: Crossing, vm: Object | None) -> bool:
+    """Tell whether the source VM was as our halt left it when it was read: whoever starts it changes that before there is an instance."""
+    return read_unmoved(vm, None, migration_id=x.migration.id) is None
 
 
 def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
@@ -165,7 +169,7 @@ def in_use(x: Crossing) -> Observation | None:
     if x.migration.copies:
         return None
     disks, export = {disk.pvc for disk in x.migration.disks}, x.migration.names.export
-    pods = (pod for pod in x.source.list(POD) if labels_of(pod).get("kubevirt.io.virt-export-service") != export) if disks else ()
+    pods = (pod for pod in x.source.list(POD) if labels_of(pod).get(SERVER_OF) != export) if disks else ()
     users = list(pods_on(disks, pods))
     if not users:
         return None
@@ -213,7 +217,7 @@ def made_by_cdi(x: Crossing, kind: Kind) -> dict[str, dict[str, Any]]:
 
     They inherit its labels (cdi-import 1.4 and 3.8), all but managed-by, which names CDI.
     """
-    return {name_of(found): found for found in x.target.list(kind, labels=MARKED) if labels_of(found).get(labels.ID) == x.migration.id}
+    return {name_of(found): found for found in x.target.list(kind, labels=OURS) if labels_of(found).get(labels.ID) == x.migration.id}
 
 
 def noted_version(x: Crossing) -> SourceVersion | None:

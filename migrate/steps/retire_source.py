@@ -21,7 +21,7 @@ from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation
 from migrate.reading.proof import Proof, proof_of
 from migrate.reading.users import instances_on, pods_on, vms_on
-from migrate.steps import exporting, looks, patches, permissions, proving, stamps
+from migrate.steps import looks, patches, permissions, proving, stamps
 from migrate.steps.base import Crossing, Limits
 
 
@@ -206,7 +206,7 @@ def _against_users(x: Crossing) -> Iterator[Problem]:
     """Yield who else uses the source's disks. Servers of our own export let go of them by themselves."""
     claims, m = {disk.pvc for disk in x.migration.disks}, x.migration
     vms = [vm for vm in x.source.list(VM) if uid_of(vm) != m.source_uid]
-    pods = [pod for pod in x.source.list(POD) if labels_of(pod).get(exporting.SERVER_OF) != m.names.export]
+    pods = [pod for pod in x.source.list(POD) if labels_of(pod).get(looks.SERVER_OF) != m.names.export]
     users = [*vms_on(claims, vms), *instances_on(claims, x.source.list(VMI)), *pods_on(claims, pods)]
     if users:
         now = "take its disks off it, or keep the source"

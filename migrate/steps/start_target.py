@@ -36,7 +36,7 @@ class StartTarget:
         taken = generic(vm, x.migration.id)
         if taken is not None:
             return taken
-        was = _was(x, vm)
+        was = _was(x, vm, x.source.get(VM, x.migration.source.name))
         if was is None:
             return blocked("WasUnreadable", _forgotten(x))
         going = strategies.on_target(was, x.migration.start)
@@ -52,9 +52,10 @@ class StartTarget:
 
     def act(self, x: Crossing) -> None:
         name = x.migration.target.name
-        vm = looks.judged(x.target, name, lambda: self.observe(x))
-        was = _was(x, vm) if vm is not None else None
-        if vm is None or was is None:
+        vm, source = looks.judged(x.target, name, lambda: self.observe(x)), x.source.get(VM, x.migration.source.name)
+        was = _was(x, vm, source)
+        stands = x.migration.copies or looks.released(x, source) or looks.stands(x, source)
+        if vm is None or was is None or not stands:
             return
         going, at = strategies.on_target(was, x.migration.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         if labels.STARTED in annotations_of(vm):
@@ -69,9 +70,9 @@ class StartTarget:
         return refusal if refusal is not None else going_back.target_stopped(x)
 
 
-def _was(x: Crossing, target: Object) -> Was | None:
+def _was(x: Crossing, target: Object | None, source: Object | None) -> Was | None:
     """Return what the source was, from where it is written: on the halted source, or on the copy of one that goes on."""
-    noted = target if x.migration.copies else x.source.get(VM, x.migration.source.name)
+    noted = target if x.migration.copies else source
     return written_was(noted) if noted is not None else None
 
 

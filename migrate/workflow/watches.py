@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, SNAPSHOT, VM, VMI, Kind
 from migrate.steps.base import Crossing
-from migrate.steps.looks import MARKED, OURS, VIRT_PODS
+from migrate.steps.looks import OURS, VIRT_PODS
 
 SOURCE: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = ((VM, None), (VMI, None), (EXPORT, OURS), (POD, VIRT_PODS))
 TARGET: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = (
@@ -17,8 +17,8 @@ TARGET: tuple[tuple[Kind, Mapping[str, str | None] | None], ...] = (
     (VMI, None),
     (EXPORT, OURS),
     (DATAVOLUME, OURS),
-    (PVC, MARKED),
-    (POD, MARKED),
+    (PVC, OURS),
+    (POD, OURS),
 )
 """What CDI makes of a DataVolume inherits its labels, but says itself who manages it (reference cdi-import 1.4, 3.8)."""
 

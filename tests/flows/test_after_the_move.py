@@ -44,6 +44,17 @@ def retire(flow: Flow) -> Ending:
         return afterwards.retire(flow._show)
 
 
+def cut_short(flow: Flow) -> None:
+    """Retire the source up to the end of its VM; its disks are left."""
+    with opened(flow, "retire") as afterwards:
+        x = afterwards._crossing(afterwards.migration)
+        ClaimSource().observe(x)
+        ClaimSource().act(x)
+        RetireSource().act(x)
+        release(x)
+    flow.until(lambda: flow.vm() is None)
+
+
 def refusal(flow: Flow, deed: Callable[[Flow], object] = prove) -> str:
     """Return what is said when it is refused, and see that nothing was written."""
     found: list[Blocked] = []
@@ -238,13 +249,7 @@ def test_a_retirement_that_was_cut_short_goes_on(begin: Begin) -> None:
     """Killed when the VM was gone and its disks were not: the next run finds the disks by their mark. A disk without it is left."""
     flow = begin(disks=("root", "data"), start=Start.NEVER)
     flow.move()
-    with opened(flow, "retire") as afterwards:
-        x = afterwards._crossing(afterwards.migration)
-        ClaimSource().observe(x)
-        ClaimSource().act(x)
-        RetireSource().act(x)
-        release(x)
-    flow.until(lambda: flow.vm() is None)
+    cut_short(flow)
     stray = f"{flow.name}-data"
     flow.east.merge(PVC, stray, {"metadata": {"annotations": {labels.RETIRED_BY: None}}})
     assert retire(flow).report.outcome is Outcome.RETIRED
@@ -257,13 +262,7 @@ def test_a_retirement_that_was_cut_short_looks_again(begin: Begin) -> None:
     """The target was lost in between: the disks that are left are all there is, they stay, and no way back is offered that is none."""
     flow = begin(start=Start.NEVER)
     flow.move()
-    with opened(flow, "retire") as afterwards:
-        x = afterwards._crossing(afterwards.migration)
-        ClaimSource().observe(x)
-        ClaimSource().act(x)
-        RetireSource().act(x)
-        release(x)
-    flow.until(lambda: flow.vm() is None)
+    cut_short(flow)
     flow.west.delete(VM, flow.name)
     flow.west.delete(DATAVOLUME, f"{flow.name}-root")
     flow.until(lambda: flow.west.get(PVC, f"{flow.name}-root") is None)
