@@ -12,7 +12,7 @@ from migrate.kube.kinds import SNAPSHOT, SNAPSHOT_CONTENT, VM, VOLUMESNAPSHOT, K
 from migrate.kube.retry import ONCE
 from migrate.lab.controller import Controller, Key, Object, itself, owners
 from migrate.lab.export_pod import owned_by
-from migrate.lab.gotime import stamp
+from migrate.lab.gotime import moment, stamp
 from migrate.lab.kubevirt_snapshot_source import FREEZE_LIMIT
 from migrate.lab.kubevirt_snapshot_state import (
     CONTENT_FINALIZER,
@@ -57,7 +57,17 @@ class ContentController(Controller):
                 return None
         if content["metadata"].get("deletionTimestamp"):
             return None
-        return self._follow(content, snapshot)
+        return self._rest_s(content) or self._follow(content, snapshot)
+
+    def _rest_s(self, content: Object) -> float:
+        """Return how long the guest's refusal to have held a freeze stays to be seen, in seconds of lab time.
+
+        KubeVirt's own write of it makes it look again at once: whether its snapshot controller sees the refusal in between is luck there.
+        """
+        error = (content.get("status") or {}).get("error") or {}
+        if FREEZE_LIMIT not in (error.get("message") or ""):
+            return 0.0
+        return max(0.0, RETRY_S - (self.clock.now() - moment(error["time"])).total_seconds())
 
     def _follow(self, content: Object, snapshot: Object | None) -> float | None:
         """Make what volume snapshots are missing, and sum up what those that are there say."""
