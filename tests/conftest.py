@@ -7,6 +7,7 @@ inside `clock.idle()`, for things that wait on their own (a kubectl process, ano
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -47,7 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell the backend to fixtures without a request; without the real programs, end at once and say how to get them."""
+    """Tell the backend to fixtures without a request; without the real programs, end at once and say how to get them.
+
+    Whoever runs the tests in the background has them ignore Ctrl-C, and so would the commands that tests interrupt.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["LAB_BACKEND"] = str(config.getoption("--backend"))
     if config.getoption("--backend") == "kube":
         try:

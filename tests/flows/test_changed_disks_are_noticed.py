@@ -86,7 +86,7 @@ def test_undo_removes_disks_that_no_record_names(begin: Begin) -> None:
 
 def forget(flow: Flow, claim: str) -> None:
     """Take a disk out of the record, as a version that did not compare them had left it."""
-    (record,) = [one for one in flow.west.list(CONFIGMAP) if flow.events[-1].migration in one["metadata"]["name"]]
+    (record,) = [one for one in flow.west.list(CONFIGMAP) if flow.events[-1].migration in one["data"].get(KEY, "")]
     whole = json.loads(record["data"][KEY])
     whole["migration"]["disks"] = [one for one in whole["migration"]["disks"] if one["pvc"] != claim]
     flow.west.merge(CONFIGMAP, record["metadata"]["name"], {"data": {KEY: json.dumps(whole)}})
