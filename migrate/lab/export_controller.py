@@ -183,10 +183,20 @@ class ExportController(Controller):
                 self._delete_pod(export, pod, "ExportPaused", f"Export paused: {source.ready.message or source.ready.reason}")
             return None
         if pod is None:
+            if not self._stands(export):
+                return None
             pod = self._make_pod(export, source, service, token)
         self._ensure_certificate(export, pod, service)
         self._check_pod(export, pod)
         return pod
+
+    def _stands(self, export: Object) -> bool:
+        """Tell whether an export is there as of now.
+
+        KubeVirt's cache is behind by milliseconds, and a deleted pod takes seconds to go. Here its going may take no time at all.
+        """
+        now = self.runtime.api.get(EXPORT, export["metadata"]["name"], export["metadata"]["namespace"])
+        return now is not None and now["metadata"]["uid"] == export["metadata"]["uid"] and not now["metadata"].get("deletionTimestamp")
 
     def _make_pod(self, export: Object, source: Source, service: Object, token: str) -> Object:
         if source.vm is not None:

@@ -60,7 +60,8 @@ RETIRED_BY = f"{PREFIX}/retired-by"
 is proven and the generation of the halted VM that it is proven for."""
 
 STARTED = f"{PREFIX}/started"
-"""Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone."""
+"""Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone. Before that it is written on
+each of its disks, with the claim that the guest will write to (reading/started.py): a VM can be deleted without its disks."""
 
 START_ASKED = f"{PREFIX}/start-asked"
 """Annotation on a target VM of run strategy Manual, written with that strategy once its instance is there: when. It is started once."""

@@ -81,7 +81,8 @@ _TABLE: dict[str, dict[str, Reason]] = {
             "run again if nothing was done for them yet; else `migrate undo`, then move anew",
         ),
         "TargetLost": Reason(
-            "the source is marked as moved, and the target VM or its disks are gone", "`migrate undo` if that was wanted, then move anew"
+            "the target was started, or the source is marked as moved, and the target's VM or disks are gone or others",
+            "bring them back, or `migrate undo --even-if-started` if that was wanted, then move anew",
         ),
         "HaltedByAnother": Reason("another migration holds the halt of this VM", "finish or undo that one first"),
         "WasUnreadable": Reason(
@@ -209,6 +210,8 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "TargetStopping": Reason("an undo that was told to stops the target first"),
         "StrategyToRestore": Reason("a Manual target was started by Always; it gets its own strategy as soon as its instance is there"),
         "LeftHalted": Reason("the target stays halted, as asked"),
+        "StartToNote": Reason("that a guest may write to the target's disks is noted on them, before it is started"),
+        "StartedByAnother": Reason("somebody started the target, or chose its run strategy, though we were not to start it; it is left so"),
         "DisksNotProven": Reason("a disk without proof; the target is not started", "run again, so that it is proven"),
         "TargetStarted": Reason("the target was started", "decide which side is to live; undo it only on purpose"),
         "LastCopies": Reason(

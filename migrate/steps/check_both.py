@@ -31,8 +31,11 @@ class CheckBoth:
 
     def observe(self, x: Crossing) -> Observation:
         vm = x.source.get(VM, x.migration.source.name)
+        lost = looks.moved_and_lost(x, vm)
+        if lost is not None:
+            return lost
         if looks.released(x, vm):
-            return looks.moved_and_lost(x, vm) or done("Released", "the source is marked as moved; there is nothing left to check")
+            return done("Released", "the source is marked as moved; there is nothing left to check")
         if not x.migration.copies:
             other = looks.other_disks(x, vm)
         elif snapshots.visible(x):

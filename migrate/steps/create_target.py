@@ -29,7 +29,7 @@ class CreateTarget:
     def observe(self, x: Crossing) -> Observation:
         vm = x.target.get(VM, x.migration.target.name)
         if vm is None:
-            return needed("TargetMissing", "the target VM is not made yet")
+            return looks.moved_and_lost(x, None) or needed("TargetMissing", "the target VM is not made yet")
         return generic(vm, x.migration.id) or done("TargetMade", f"VM {x.migration.target} is there")
 
     def act(self, x: Crossing) -> None:

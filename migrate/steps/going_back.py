@@ -50,6 +50,8 @@ def target_started(x: Crossing) -> Problem | None:
     vm, made = x.target.get(VM, name), looks.copies(x)
     concerns = vm is not None and (labels.is_ours(vm, x.migration.id) or bool(set(claims_of(vm)) & set(made)))
     words, why = "was started", running(vm, x.target.get(VMI, name), concerns=concerns)
+    if not why and (vm is None or not labels.is_ours(vm, x.migration.id)) and (at := looks.started_at(x)):
+        why = f"its disks say that it was started at {at}, and the VM that was started is not there any more"
     if not why and concerns and not set_by(vm or {}, labels.OWNER):
         words, why = "may have been started", looks.SET_BY_ANOTHER
     if not why and (concerns or made) and looks.released(x, x.source.get(VM, x.migration.source.name)):
@@ -91,13 +93,30 @@ def target_stopped(x: Crossing) -> Observation:
     name = x.migration.target.name
     vm = x.target.get(VM, name)
     if vm is None or not labels.is_ours(vm, x.migration.id):
-        return done("NotStarted", "the target is not there")
+        return another_runs(x) or done("NotStarted", "the target is not there")
     if strategy_of(vm) != HALTED and not leaving(vm):
         x.target.patch(VM, name, stamps.guarded(x, vm, patches.strategy(vm, run_strategy=HALTED)))
         return waiting("TargetStopping", "the target is asked to stop")
     if instance_alive(x.target.get(VMI, name)) or launcher_pods(x.target.list(POD, labels=looks.VIRT_PODS), name):
         return waiting("TargetStopping", "the target's guest is shutting down")
     return done("NotStarted", "nothing of the target runs")
+
+
+def another_runs(x: Crossing) -> Observation | None:
+    """Return BLOCKED if an instance of the target's name runs that we may not stop, where ours was started before: both would run."""
+    m = x.migration
+    ours = looks.started_at(x) or looks.released(x, x.source.get(VM, m.source.name))
+    if not ours or not instance_alive(x.target.get(VMI, m.target.name)):
+        return None
+    return blocked(
+        "TargetStarted",
+        Problem(
+            what=f"{m.target} runs, and is not ours to stop, so the source is not given back",
+            where=str(m.target),
+            why="a VM of that name lost our label, or was made by somebody in place of ours; the same guest may run in it",
+            now=f"stop it (virtctl stop {m.target.name}), or keep it and leave the source halted; then undo again",
+        ),
+    )
 
 
 def _lost(x: Crossing) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from migrate.kube.cluster import Cluster
@@ -16,6 +16,8 @@ from migrate.model.observation import Observation, State, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_by, halted_generation
+from migrate.reading.proof import claim_there
+from migrate.reading.started import started_of
 from migrate.reading.state import claims_for, may_keep, old_name
 from migrate.reading.users import pods_on
 from migrate.steps import snapshots, stamps
@@ -40,9 +42,12 @@ def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
     it became is there, unless `even_released` asks for it: a proof that is made now is about the source as it is now.
     """
     if x.migration.copies:
-        return snapshots.lost(x, disks_there(x))
+        return moved_and_lost(x, None) or snapshots.lost(x, disks_there(x))
     vm = x.source.get(VM, x.migration.source.name)
-    if not even_released and released(x, vm) and not _thrown_away(x):
+    lost = moved_and_lost(x, vm)
+    if lost is not None:
+        return lost
+    if not even_released and released(x, vm):
         return None
     vmi = x.source.get(VMI, x.migration.source.name)
     if read_unmoved(vm, vmi, migration_id=x.migration.id) is None:
@@ -78,8 +83,10 @@ def stands(x: Crossing, vm: Object | None) -> bool:
 
 def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
     """Where the source moved after we started the target, say that both may run: an undo would be the wrong advice then."""
-    at = annotations_of(x.target.get(VM, x.migration.target.name)).get(labels.STARTED)
-    if seen is None or at is None or seen.reason not in ("SourceStartedAgain", "SourceChanged"):
+    if seen is None or seen.reason not in ("SourceStartedAgain", "SourceChanged"):
+        return seen
+    at = started_at(x)
+    if not at:
         return seen
     now = f"stop the source at once (virtctl stop {x.migration.source.name}); the target goes on with what its guest wrote since its start"
     what = f"{x.migration.source} was started or changed while {x.migration.target} runs since {at}: both may be running now"
@@ -105,33 +112,63 @@ def released(x: Crossing, vm: Object | None) -> bool:
 
 
 def moved_and_lost(x: Crossing, vm: Object | None) -> Observation | None:
-    """Return BLOCKED if the source is marked as moved by this migration, and what it became is not there: nobody knows why.
+    """Return BLOCKED if the target was started, or the source is marked as moved, and what is on the target is not that any more.
 
-    The same question has the same id, so whoever rehearsed a move, threw the target away and asks again meets his own marks.
+    Nobody knows why: what its guest wrote would be mixed with the source's old disks, or lost. The same question has the same id, so
+    whoever rehearsed a move, threw the target away and asks again meets his own marks.
     """
-    lost = _thrown_away(x) if released(x, vm) else []
+    m, moved, at = x.migration, released(x, vm), started_at(x)
+    lost = list(_lost(x)) if moved or at else []
     if not lost:
         return None
-    m = x.migration
+    why = (
+        f"its disks say that it was started at {at}" if at else f"the source's annotation {labels.MOVED_TO} says that the move was through"
+    )
+    undo = f"migrate undo {m.source} {m.target} --even-if-started"
+    again = "" if m.copies else ", and lets the source run again if it ran before"
     return blocked(
         "TargetLost",
         Problem(
-            what=f"{m.source} was moved to {m.target} before, and {', '.join(lost)} {'is' if len(lost) == 1 else 'are'} not there any more",
+            what=f"{m.source} was {'copied' if m.copies else 'moved'} to {m.target} before, and {'; '.join(lost)}",
             where="target",
-            why=f"the source's annotation {labels.MOVED_TO} says that this very migration was through; what ran there since may be lost",
-            now=f"if that was a rehearsal, or is given up: migrate undo {m.source} {m.target} takes our notes off the source and lets it "
-            "run again if it ran before that move; then run the same again. If not, bring the target back",
+            why=f"{why}; what its guest wrote since is on what is left there, or lost",
+            now=f"if that was a rehearsal, or is given up: {undo} removes what is left{again}; then run the same "
+            f"again. If not, bring the target back: a VM of that name is taken for it once it has the label {labels.ID}={m.id}",
         ),
     )
 
 
-def _thrown_away(x: Crossing) -> list[str]:
-    """Name what a finished move has left on the target, as far as it is not there: its VM and its disks."""
-    m = x.migration
-    vm = x.target.get(VM, m.target.name) if x.target.serves(VM) is not None else None
-    here = copies(x)
-    lost = [f"disk {disk.target}" for disk in m.disks if disk.target not in here]
-    return lost if vm is not None and labels.is_ours(vm, m.id) else [f"VM {m.target}", *lost]
+def _lost(x: Crossing) -> Iterator[str]:
+    """Say what of a target that was started is not there, or is another: its VM, its disks, and the claims that its guest wrote to."""
+    m, vm = x.migration, _target(x)
+    if vm is None:
+        yield f"VM {m.target} is not there any more"
+    elif not labels.is_ours(vm, m.id):
+        yield f"the VM {m.target} that is there now is another, or lost our label"
+    volumes, claims = {name_of(found): found for found in disks_there(x)}, made_by_cdi(x, PVC)
+    for disk in m.disks:
+        noted = started_of(volumes.get(disk.target))
+        if disk.target not in volumes:
+            yield f"disk {disk.target} is not there any more"
+        elif noted is not None and claim_there(claims.get(disk.target)) != noted.claim:
+            yield f"the claim of disk {disk.target} is gone, or is another one than its guest wrote to"
+
+
+def started_at(x: Crossing) -> str:
+    """Return when the target was started, by us or by anybody we saw, as its VM or any of its disks says; "" if nothing does."""
+    noted = (started_of(volume) for volume in disks_there(x))
+    return annotations_of(_target(x)).get(labels.STARTED) or min((note.at for note in noted if note is not None), default="")
+
+
+def unmarked(x: Crossing) -> list[tuple[Object, str]]:
+    """List the disks that do not say yet that a guest may have written to them, each with the uid of its claim."""
+    claims, volumes = made_by_cdi(x, PVC), disks_there(x)
+    wanted = {disk.target for disk in x.migration.disks}
+    return [(one, claim_there(claims.get(name_of(one)))) for one in volumes if name_of(one) in wanted and started_of(one) is None]
+
+
+def _target(x: Crossing) -> dict[str, Any] | None:
+    return x.target.get(VM, x.migration.target.name) if x.target.serves(VM) is not None else None
 
 
 def other_disks(x: Crossing, vm: Object | None) -> Observation | None:

@@ -31,7 +31,7 @@ class ReleaseSource:
             x.source.patch(VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = going_back.refuse_undo(x)
+        refusal = going_back.refuse_undo(x) or going_back.another_runs(x)
         if refusal is not None:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)

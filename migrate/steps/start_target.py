@@ -6,16 +6,19 @@ it, every disk proven.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, timedelta
 
-from migrate.kube.kinds import VM, VMI
+from migrate.kube.kinds import DATAVOLUME, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.objects import Object, annotations_of
+from migrate.model.migration import Disk
+from migrate.model.objects import Object, annotations_of, name_of
 from migrate.model.observation import Observation, State, blocked, done, needed, waiting
 from migrate.model.was import Was
 from migrate.reading.common import generic
-from migrate.reading.machine import instance_alive, strategy_of, written_was
+from migrate.reading.machine import instance_alive, set_by, strategy_of, written_was
+from migrate.reading.started import Started
 from migrate.reading.starting import read_running
 from migrate.steps import going_back, looks, patches, proving, stamps, strategies
 from migrate.steps.base import Crossing, Limits
@@ -45,9 +48,13 @@ class StartTarget:
             return danger or _watched(x, vm, was, going)
         if danger is not None:
             return danger
+        if _taken_over(x, vm, going):
+            return _theirs(x, vm)
         if strategy_of(vm) == going.run_strategy and not going.starts:
             return done("LeftHalted", going.note or f"run strategy {going.run_strategy}, not started ({_wish(x, was)})")
         not_yet = _not_ready(x) if going.starts else None
+        if not_yet is None and going.starts and looks.unmarked(x):
+            return needed("StartToNote", "the disks are marked as written to by a guest, then the target is started")
         return not_yet or needed("NotStarted", f"run strategy {strategy_of(vm)}, to be {going.run_strategy}")
 
     def act(self, x: Crossing) -> None:
@@ -58,7 +65,15 @@ class StartTarget:
         if vm is None or was is None or not stands:
             return
         going, at = strategies.on_target(was, x.migration.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
-        if labels.STARTED in annotations_of(vm):
+        begun = labels.STARTED in annotations_of(vm)
+        theirs = not begun and _taken_over(x, vm, going)
+        unmarked = looks.unmarked(x) if going.starts or theirs else []
+        for volume, claim in unmarked:
+            note = patches.annotate(volume, {labels.STARTED: Started(at, claim).to_json()})
+            x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, note))
+        if unmarked or theirs:
+            return
+        if begun:
             strategy, note = going.run_strategy, patches.annotate(vm, {labels.START_ASKED: at})
         else:
             strategy, note = going.first, patches.annotate(vm, {labels.STARTED: at if going.starts else None})
@@ -66,14 +81,38 @@ class StartTarget:
 
     def undo(self, x: Crossing) -> Observation:
         """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
-        refusal = going_back.refuse_undo(x)
-        return refusal if refusal is not None else going_back.target_stopped(x)
+        refusal = going_back.refuse_undo(x) or going_back.target_stopped(x)
+        if refusal.state is State.DONE:
+            for volume in looks.disks_there(x):
+                if labels.STARTED in annotations_of(volume):
+                    x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, patches.annotate(volume, {labels.STARTED: None})))
+        return refusal
 
 
 def _was(x: Crossing, target: Object | None, source: Object | None) -> Was | None:
     """Return what the source was, from where it is written: on the halted source, or on the copy of one that goes on."""
     noted = target if x.migration.copies else source
     return written_was(noted) if noted is not None else None
+
+
+def _taken_over(x: Crossing, vm: Object, going: Going) -> bool:
+    """Tell whether somebody started a target that we were not to start, or chose its run strategy: it is theirs from then on.
+
+    So is one that runs without our word on it, once its disks say that it was started: the VM was made anew.
+    """
+    alive = instance_alive(x.target.get(VMI, x.migration.target.name))
+    return bool(alive and looks.started_at(x)) if going.starts else alive or not set_by(vm, labels.OWNER)
+
+
+def _theirs(x: Crossing, vm: Object) -> Observation:
+    """Leave a target to whoever took it over; what remains to be done is to note on its disks that a guest may have written to them."""
+    found = proving.copies(x)
+    unproven = proving.unproven(x, found)
+    if unproven:
+        return _unproven(unproven, "is not proven")
+    if looks.unmarked(x):
+        return needed("StartToNote", f"somebody started {x.migration.target} or changed its run strategy; that is noted on its disks")
+    return done("StartedByAnother", f"somebody set {x.migration.target} to run strategy {strategy_of(vm)}; it is left as they wish")
 
 
 def _not_ready(x: Crossing) -> Observation | None:
@@ -87,11 +126,14 @@ def _not_ready(x: Crossing) -> Observation | None:
     missing = [disk for disk in x.migration.disks if disk.target not in found.volumes]
     if not unproven and not missing:
         return looks.in_use(x)
-    names = ", ".join(disk.target for disk in missing or unproven)
+    return _unproven(missing or unproven, "is missing" if missing else "is not proven")
+
+
+def _unproven(disks: Sequence[Disk], word: str) -> Observation:
     return blocked(
         "DisksNotProven",
         Problem(
-            what=f"the target is not started: {names} {'is missing' if missing else 'is not proven'}",
+            what=f"the target is not started: {', '.join(disk.target for disk in disks)} {word}",
             where="target",
             why="a disk without proof of identity is not a copy",
             now="run the same again: what is missing is made anew and proven",

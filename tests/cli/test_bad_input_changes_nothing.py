@@ -263,7 +263,7 @@ def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
         yield pair(flow)
 
 
-@case("missing Secret", 3, r"Secret cli-init is missing", r"create it in namespace shop of west")
+@case("missing Secret", 3, r"Secret cli-init is missing", r"create it on the source or the target")
 def _(flow: Flow, shell: Shell) -> Iterator[list[str]]:
     vm = flow.vm()
     assert vm is not None

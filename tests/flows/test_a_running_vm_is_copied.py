@@ -219,7 +219,7 @@ def test_a_leftover_snapshot_is_cleaned_up(begin: Begin) -> None:
     with pytest.raises(SystemExit):
         flow.move()
     assert snapshot(flow)
-    bury(flow, elsewhere=False)
+    bury((flow.east, flow.west))
     assert doomed(found(flow, remove=True)) == [snapshot_name(flow)]
     flow.until(lambda: not snapshot(flow))
     assert flow.move().report.outcome is Outcome.COPIED

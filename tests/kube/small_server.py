@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -118,6 +119,14 @@ class SmallServer:
                 raw, address = super().get_request()
                 raw.settimeout(10)
                 return context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False), address
+
+            def shutdown_request(self, request: Any) -> None:
+                """Read what the client still sends: a reset for unread bytes would overtake the alert that tells why."""
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_WR)
+                    while socket.socket.recv(request, 4096):
+                        pass
+                self.close_request(request)
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)

@@ -15,15 +15,15 @@ BEFORE = "verify-disks"
 
 
 def test_a_target_is_started_as_its_source_ran_but_never_unproven(stage: Stage) -> None:
-    """A disk without proof: BLOCKED DisksNotProven names it. With it: one write starts and marks; DONE when it runs; then no write."""
+    """A disk without proof: BLOCKED DisksNotProven. With it: disks are marked, then one write starts; DONE when it runs; then no write."""
     scene = stage(strategy="Always", verify=Verify.SIZE).to(BEFORE)
     proof = scene.west.get(DATAVOLUME, scene.disks[0])["metadata"]["annotations"][labels.PROOF]
-    for text, reason in ((None, "DisksNotProven"), (proof, "NotStarted")):
+    for text, reason in ((None, "DisksNotProven"), (proof, "StartToNote")):
         scene.west.merge(DATAVOLUME, scene.disks[0], {"metadata": {"annotations": {labels.PROOF: text}}})
         seen = scene.look(STEP)
         assert seen.reason == reason
         assert seen.state is State.NEEDED or scene.disks[0] in seen.problems[0].what
-    assert scene.writes(lambda: scene.walk(STEP)) == ["patch virtualmachines"]
+    assert scene.writes(lambda: scene.walk(STEP)) == ["patch datavolumes", "patch virtualmachines"]
     vm = scene.vm(scene.west)
     assert vm["spec"]["runStrategy"] == "Always"
     assert labels.STARTED in vm["metadata"]["annotations"]

@@ -175,7 +175,7 @@ def test_a_proof_is_of_the_claim_that_was_read(scene: Scene) -> None:
     """Filled anew under the same DataVolume, a disk is unproven and nothing starts on it; a difference of the old claim is forgotten."""
     scene.options(verify=Verify.SIZE, start=Start.ALWAYS)
     scene.walk(STEP)
-    assert scene.look("start-target").reason == "NotStarted"
+    assert scene.look("start-target").reason == "StartToNote"
     name = scene.disks[0]
     note = {"places": ["byte 1 differs"], "claim": scene.claim("west", name)}
     refill(scene, name)

@@ -1,0 +1,35 @@
+"""Since when a guest may have written to a copy: noted on the disk itself, since a VM can be deleted without its disks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from migrate.model import labels
+from migrate.model.objects import Object, annotations_of
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The note on one disk."""
+
+    at: str
+    """RFC 3339: when the target was about to be started, or was found to be started by somebody."""
+    claim: str
+    """Uid of the claim that held the disk's bytes then: another one never saw that guest."""
+
+    def to_json(self) -> str:
+        """Return the text of the annotation."""
+        return json.dumps({"at": self.at, "claim": self.claim}, sort_keys=True, separators=(",", ":"))
+
+
+def started_of(disk: Object | None) -> Started | None:
+    """Read the note; None when there is none. A broken one counts as a start at an unknown time: somebody wrote there what we write."""
+    text = annotations_of(disk).get(labels.STARTED)
+    if text is None:
+        return None
+    try:
+        fields = json.loads(text)
+        return Started(str(fields["at"]), str(fields["claim"]))
+    except (ValueError, KeyError, TypeError):
+        return Started("an unknown time", "")

@@ -1,0 +1,164 @@
+"""Once a guest may have written to the copies, none is filled again, and no undo takes them that was not told to; a target that somebody
+else started is left alone.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
+from migrate.model import labels
+from migrate.model.migration import Start
+from migrate.model.objects import uid_of
+from migrate.model.report import Outcome, Report
+from migrate.reading.started import started_of
+from tests.flows.conftest import Begin
+from tests.flows.flow import Flow, interrupt
+
+
+def started_then_cut(flow: Flow) -> None:
+    """Let a run start the target, and end before it marks the source as moved."""
+    flow.when("release-source", "NotReleased", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    flow.until(lambda: flow.runs("west"))
+
+
+def delete_target(flow: Flow) -> None:
+    """Delete the VM and leave its disks."""
+    flow.west.delete(VM, flow.target.name)
+    flow.until(lambda: flow.vm("west") is None and flow.instance("west") is None)
+
+
+def start_target(flow: Flow) -> None:
+    """Start the target as its owner would, without us."""
+    flow.set_strategy("Always", "west")
+    flow.until(lambda: flow.runs("west"))
+
+
+def stopped(flow: Flow, reason: str) -> Report:
+    """Ask again, and see that it stops for this reason without a write to anything that a guest uses."""
+    report = flow.move().report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, reason)
+    return report
+
+
+def test_disks_outlive_their_vm(begin: Begin) -> None:
+    """We started it, its VM was deleted, its disks were not: neither a plain undo nor the same command touches them."""
+    flow = begin()
+    started_then_cut(flow)
+    before = uid_of(flow.west.get(PVC, f"{flow.name}-root") or {})
+    delete_target(flow)
+    report = stopped(flow, "TargetLost")
+    assert f"VM {flow.target} is not there any more" in report.problems[0].what
+    assert "--even-if-started" in report.problems[0].now
+    assert flow.vm("west") is None
+    refused = flow.undo().report
+    assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+    assert uid_of(flow.west.get(PVC, f"{flow.name}-root") or {}) == before
+    assert not flow.runs()
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+
+
+def test_a_lost_disk_is_not_filled_from_the_halted_source(begin: Begin) -> None:
+    """A guest would start on one disk of now and one of then."""
+    flow = begin(disks=("root", "data"))
+    started_then_cut(flow)
+    flow.west.delete(DATAVOLUME, f"{flow.name}-data")
+    flow.west.delete(VMI, flow.target.name)
+    flow.until(lambda: flow.west.get(PVC, f"{flow.name}-data") is None)
+    report = stopped(flow, "TargetLost")
+    assert f"disk {flow.name}-data is not there any more" in report.problems[0].what
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-data") is None
+    assert not flow.runs("west")
+
+
+def test_a_claim_that_was_filled_again_is_another(begin: Begin) -> None:
+    """CDI fills another claim while the DataVolume stays: that one the guest never saw."""
+    flow = begin(disks=("root", "data"))
+    started_then_cut(flow)
+    was = uid_of(flow.west.get(PVC, f"{flow.name}-data") or {})
+    flow.set_strategy("Halted", "west")
+    flow.until(lambda: flow.instance("west") is None)
+    flow.west.delete(PVC, f"{flow.name}-data")
+    flow.until(lambda: uid_of(flow.west.get(PVC, f"{flow.name}-data") or {"metadata": {"uid": was}}) != was)
+    report = stopped(flow, "TargetLost")
+    assert f"the claim of disk {flow.name}-data is gone, or is another one" in report.problems[0].what
+
+
+@pytest.mark.parametrize("when", [("verify-disks", "Proven"), pytest.param(("clean-up", ""), marks=pytest.mark.slow)])
+def test_a_target_that_its_owner_started(begin: Begin, when: tuple[str, str]) -> None:
+    """With `--start never` it is left running, its disks say so, and nothing takes it back without being told to."""
+    flow = begin(start=Start.NEVER)
+    flow.when(*when, lambda: start_target(flow))
+    flow.when("release-source", "NotReleased", interrupt)
+    flow.move()
+    assert flow.move().report.outcome in (Outcome.MOVED, Outcome.NOTHING_LEFT)
+    flow.lab.clock.sleep(10)
+    assert flow.runs("west")
+    assert (flow.vm("west") or {})["spec"]["runStrategy"] == "Always"
+    refused = flow.undo().report
+    assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+    assert flow.runs("west")
+
+
+def test_a_start_by_its_owner_is_noted(begin: Begin) -> None:
+    """Even when it is stopped again and its VM deleted, its disks say that a guest wrote to them."""
+    flow = begin(start=Start.NEVER)
+    flow.when("verify-disks", "Proven", lambda: start_target(flow))
+    flow.when("release-source", "NotReleased", interrupt)
+    flow.move()
+    assert started_of(flow.west.get(DATAVOLUME, f"{flow.name}-root")) is not None
+    delete_target(flow)
+    assert flow.undo().report.reason == "TargetStarted"
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is not None
+
+
+def test_a_move_that_is_cut_before_the_start_can_be_undone(begin: Begin) -> None:
+    """The note on the disks comes before the start; a target that nobody started is still taken back."""
+    flow = begin()
+    flow.when("start-target", "NotStarted", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert started_of(flow.west.get(DATAVOLUME, f"{flow.name}-root")) is not None
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+
+
+@pytest.mark.parametrize("disks", [True, False])
+def test_another_machine_in_place_of_the_target(begin: Begin, disks: bool) -> None:
+    """It was made anew without our label and runs: it is called another, and the source is not started beside it."""
+    flow = begin()
+    flow.move()
+    remade = copy.deepcopy(flow.vm("west") or {})
+    delete_target(flow)
+    if not disks:
+        flow.west.delete(DATAVOLUME, f"{flow.name}-root")
+        flow.until(lambda: flow.west.get(PVC, f"{flow.name}-root") is None)
+        remade["spec"]["template"]["spec"]["volumes"] = []
+        remade["spec"]["template"]["spec"]["domain"]["devices"]["disks"] = []
+    remade.pop("status", None)
+    flow.west.create({**remade, "metadata": {"name": flow.target.name, "namespace": flow.target.namespace}})
+    flow.until(lambda: flow.runs("west"))
+    for even_if_started in (False, True):
+        refused = flow.undo(even_if_started=even_if_started).report
+        assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+    assert not flow.runs()
+    assert flow.runs("west")
+
+
+def test_a_target_vm_that_was_made_again_by_hand(begin: Begin) -> None:
+    """With our label it is taken for the target, and the move ends."""
+    flow = begin()
+    started_then_cut(flow)
+    remade = copy.deepcopy(flow.vm("west") or {})
+    delete_target(flow)
+    remade.pop("status", None)
+    marks = {labels.ID: remade["metadata"]["labels"][labels.ID]}
+    stopped(flow, "TargetLost")
+    flow.west.create({**remade, "metadata": {"name": flow.target.name, "namespace": flow.target.namespace, "labels": marks}})
+    flow.until(lambda: flow.runs("west"))
+    assert flow.move().report.outcome is Outcome.MOVED
+    assert flow.runs("west")
+    assert not flow.runs()
