@@ -70,8 +70,11 @@ class VerifyDisks:
             return
         source, proof = exporting.source_export(x), exporting.proof_export(x)
         for export in (source, proof):
-            if exporting.read(x, export, stopped=True).state is State.NEEDED:
+            state = exporting.read(x, export, stopped=True).state
+            if state is State.NEEDED:
                 return exporting.make(x, export)
+            if state is not State.DONE:
+                return  # it went away since the look, as that of a source does that somebody starts; the next look tells
         for disk in left:
             work = x.works.get(proving.key_of(x, disk))
             if work is not None and isinstance(work.result, Compared):

@@ -14,6 +14,7 @@ from migrate.model import labels
 from migrate.model.migration import Start, Verify
 from migrate.model.objects import annotations_of
 from migrate.model.observation import State
+from migrate.reading.export import links_of
 from migrate.reading.proof import proof_of
 from tests.steps.conftest import Stage
 from tests.steps.scene import Scene, refill, until_refilled
@@ -214,3 +215,14 @@ def test_a_proof_that_could_not_be_written_is_not_begun(scene: Scene) -> None:
         note = {labels.MOVED_TO: moved_to, labels.HALTED_GENERATION: generation}
         scene.east.merge(VM, scene.name, {"metadata": {"annotations": note}})
         assert scene.look(STEP).reason == ("SourceChanged" if moved_to else "TokenMissing")
+
+
+def test_a_source_that_is_started_right_before_a_comparison(stage: Stage) -> None:
+    """Its export loses its links between look and act: nothing is begun, and the next look says who took the disk."""
+    scene = stage(verify=Verify.FULL).to("create-target")
+    while scene.look(STEP).reason != "ProofToBegin":
+        scene.act(STEP) if scene.look(STEP).state is State.NEEDED else scene.lab.clock.sleep(1)
+    scene.start(scene.east)
+    scene.until(lambda: links_of(scene.east.get(EXPORT, scene.x.migration.names.export)) is None)
+    assert scene.writes(lambda: scene.act(STEP)) == []
+    assert scene.look(STEP).reason == "SourceStartedAgain"
