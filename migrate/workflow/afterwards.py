@@ -23,7 +23,7 @@ from migrate.steps.base import Crossing, Step
 from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.clean_up import CleanUp, let_go
 from migrate.steps.publish_disks import PublishDisks
-from migrate.steps.retire_source import RetireSource
+from migrate.steps.retire_source import RetireSource, kept
 from migrate.steps.strategies import STARTS_WHEN_SET
 from migrate.steps.unfence_source import UnfenceSource
 from migrate.steps.verify_disks import VerifyDisks
@@ -66,7 +66,9 @@ class Afterwards:
 
     def retire(self, show: Callable[[Event], None]) -> Ending:
         """Delete the source VM and its disks. Ask the user before; what forbids it is in the ending's error."""
-        return self._walk(self._crossing(self.migration), [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show)
+        x = self._crossing(self.migration)
+        stays = kept(x)  # afterwards nothing tells that the VM owned it
+        return self._walk(x, [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show, stays=stays)
 
     def unfence(self, show: Callable[[Event], None]) -> Ending:
         """Take the fence off the source, which stays halted."""
@@ -83,7 +85,7 @@ class Afterwards:
     def _crossing(self, migration: Migration) -> Crossing:
         return crossing(migration, source=self._source, target=self._target, clock=self._clock, bell=self._bell)
 
-    def _walk(self, x: Crossing, steps: list[Step], good: Outcome, show: Callable[[Event], None]) -> Ending:
+    def _walk(self, x: Crossing, steps: list[Step], good: Outcome, show: Callable[[Event], None], *, stays: str = "") -> Ending:
         """Run the steps; whatever happens, works are ended, and exports, tokens and claim are given up."""
         walk = engine(x, steps, show=show, bell=self._bell)
         error: BaseException | None = None
@@ -108,6 +110,7 @@ class Afterwards:
             target=self._target,
             error=error,
             stopped_at=walk.current.name if walk.current is not None else "",
+            stays=stays,
         )
         return Ending(report, error)
 

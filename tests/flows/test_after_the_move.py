@@ -171,18 +171,25 @@ def test_no_proof_of_a_move_that_is_not_finished(begin: Begin) -> None:
 
 
 def test_retire_deletes_the_vm_and_its_disks_only(begin: Begin) -> None:
-    """After a proven move the source VM and its claims are gone by name, the target runs on, nothing else is touched; twice is fine."""
+    """The source VM and its claims are gone by name, the target runs on, others' disks and one that the VM owned stay; twice is fine."""
     flow = begin(disks=("root", "data"))
     other = begin(disks=("root",), strategy="Halted")
+    vm, once = flow.vm(), f"{other.name}-root"
+    assert vm is not None
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": flow.name, "uid": vm["metadata"]["uid"], "controller": True}
+    flow.east.merge(DATAVOLUME, once, {"metadata": {"ownerReferences": [owner]}})
     flow.move()
-    assert retire(flow).report.outcome is Outcome.RETIRED
+    report = retire(flow).report
+    assert report.outcome is Outcome.RETIRED
+    assert report.now == (f"owned by the VM and not copied, so it stays: DataVolume {once}",)
     assert flow.vm() is None
     for word in ("root", "data"):
         assert flow.east.get(PVC, f"{flow.name}-{word}") is None
         assert flow.east.get(DATAVOLUME, f"{flow.name}-{word}") is None
         assert flow.west.get(PVC, f"{flow.name}-{word}") is not None
     assert flow.runs("west")
-    assert flow.east.get(PVC, f"{other.name}-root") is not None
+    flow.lab.clock.sleep(30)
+    assert flow.east.get(PVC, once) is not None
     assert [line for line in flow.ours() if line.startswith("east") and flow.name in line] == []
     assert retire(flow).report.outcome is Outcome.RETIRED
 
