@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from migrate.cli.show_report import report_text
 from migrate.kube.kinds import DATAVOLUME, PVC, VM
 from migrate.model import labels
 from migrate.model.errors import Blocked, Conflict
@@ -16,8 +17,10 @@ from migrate.model.report import Outcome
 from migrate.reading.proof import proof_of
 from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.retire_source import RetireSource
+from migrate.workflow import records
 from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
+from migrate.workflow.reporting import standing
 from migrate.workflow.run import Ending
 from tests.accounts import Accounts
 from tests.flows.conftest import Begin
@@ -105,7 +108,7 @@ def test_a_shallow_look_does_not_replace_a_deep_proof(begin: Begin) -> None:
 
 
 def test_a_byte_that_rotted_since_is_found(begin: Begin) -> None:
-    """FAILED names the place, marks the disk, and leaves neither export nor token; the source cannot be retired any more."""
+    """FAILED names the place, marks the disk, leaves neither export nor token; from then on no report calls it equal, or offers a start."""
     flow = begin(start=Start.NEVER)
     flow.move()
     ours = flow.ours()
@@ -117,6 +120,19 @@ def test_a_byte_that_rotted_since_is_found(begin: Begin) -> None:
     assert labels.DIFFERS in annotations_of(flow.west.get(DATAVOLUME, f"{flow.name}-root"))
     assert retire(flow).report.outcome is Outcome.BLOCKED
     assert flow.vm() is not None
+    record = records.read(flow.west, f"migrate-{ending.report.migration}")
+    assert record is not None
+    for report in (ending.report, flow.move().report, standing(record, flow.east, flow.west)):
+        (disk,) = report.disks
+        assert (disk.coverage, disk.digest) == ("", "")
+        assert str(OFFSET) in disk.differs
+        text = report_text(report)
+        assert "1 of 1 DIFFERENT from the source" in text
+        assert f"go back: migrate undo {flow.source} {flow.target} --even-if-started" in text
+        for words in ("equal", "not moved", "start it", "migrate retire"):
+            assert words not in text, text
+    assert flow.undo().report.outcome is Outcome.BLOCKED
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
 
 
 def test_no_proof_once_the_target_was_started(begin: Begin) -> None:
