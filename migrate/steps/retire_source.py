@@ -35,6 +35,10 @@ class RetireSource:
     limits = Limits(quiet=timedelta(minutes=10), acts=4)
     until: str | None = None
 
+    def __init__(self, *, told: bool = True) -> None:
+        """`told`: a person has said so. If not, marks of a retirement that did not come about are taken off, and nothing is deleted."""
+        self._told = told
+
     def observe(self, x: Crossing) -> Observation:
         vm = _source(x)
         claims = _claims(x)
@@ -48,13 +52,15 @@ class RetireSource:
             if against or denied:
                 return blocked("NotRetirable", *against, *denied)
             words = [f"VM {name_of(vm)}", *(f"disk {name}" for name in claims)]
+            if not self._told:
+                return blocked("NotRetirable", _untold(x))
             stays = kept(x)
             return needed("SourceToRetire", f"to be deleted: {', '.join(words)}{f'; {stays}' if stays else ''}")
         left = [name for name, claim in marked.items() if not leaving(claim)]
         if left:
             problems = tuple(_against_deleting(x, marked))
-            if problems:
-                return blocked("NotRetirable", *problems)
+            if problems or not self._told:
+                return blocked("NotRetirable", *problems or (_untold(x),))
             return needed("SourceToRetire", f"to be deleted: {', '.join(f'disk {name}' for name in left)}")
         if marked:
             return waiting("BeingDeleted", f"waiting until {', '.join(marked)} {'is' if len(marked) == 1 else 'are'} gone")
@@ -64,14 +70,15 @@ class RetireSource:
 
     def act(self, x: Crossing) -> None:
         vm = _source(x)
-        if vm is None:
+        if vm is None and self._told:
             _delete_disks(x)
-            return
-        if leaving(vm):
+        if vm is None or leaving(vm):
             return
         claims = _claims(x)
         if any(True for _ in _against(x, vm)):
             _write_marks(x, claims, None)
+            return
+        if not self._told:
             return
         looks.remove(x, x.source, EXPORT, x.migration.names.export)  # what a killed proof left would hold the disks
         _write_marks(x, claims, f"{x.migration.id}/{halted_generation(vm)}")
@@ -107,6 +114,11 @@ def _delete_disks(x: Crossing) -> None:
         if any(True for _ in _against_deleting(x, marked)):
             return
         _delete(x, marked[name])
+
+
+def _untold(x: Crossing) -> Problem:
+    what, why = f"nobody has said that {x.migration.source} is to be deleted", "something forbade it when that was to be asked, and no more"
+    return Problem(what, where="source", why=why, now="run the same again")
 
 
 def _denied(x: Crossing) -> Iterator[Problem]:

@@ -180,7 +180,7 @@ def unasked(source: VMRef, target: VMRef, error: MigrateError, *, here: Cluster 
 
 def _lost(here: Stand, there: Stand, source: Cluster | None, ref: VMRef) -> list[str]:
     """Say how to go back without the target, where that cannot be seen and the source can."""
-    line = way_back(source, ref) if there.exists is None and here.exists else ""
+    line = way_back(source, ref, even_moved=True) if there.exists is None and here.exists else ""
     return [line] if line else []
 
 

@@ -47,6 +47,11 @@ def retire(flow: Flow) -> Ending:
         return afterwards.retire(flow._show)
 
 
+def to_retire(flow: Flow) -> str:
+    with opened(flow, "retire") as afterwards:
+        return afterwards.to_retire()
+
+
 def cut_short(flow: Flow) -> None:
     """Retire the source up to the end of its VM; its disks are left."""
     with opened(flow, "retire") as afterwards:
@@ -295,6 +300,39 @@ def test_a_retirement_that_was_cut_short_looks_again(begin: Begin) -> None:
     claim = flow.east.get(PVC, f"{flow.name}-root")
     assert claim is not None
     assert not leaving(claim)
+
+
+@pytest.mark.slow
+def test_marks_of_a_retirement_that_did_not_come_about_go(begin: Begin) -> None:
+    """Killed between the marks and the delete, and the source was started since: `retire` asks nothing, takes them off, and says why."""
+    flow = begin(start=Start.NEVER)
+    flow.move()
+    vm, root = flow.vm(), f"{flow.name}-root"
+    mark = f"{annotations_of(vm)[labels.HALTED_BY]}/{annotations_of(vm)[labels.HALTED_GENERATION]}"
+    flow.east.merge(PVC, root, {"metadata": {"annotations": {labels.RETIRED_BY: mark}}})
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    with opened(flow, "retire") as afterwards:
+        assert afterwards.to_retire() == ""
+        report = afterwards.retire(flow._show, told=False).report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "NotRetirable")
+    assert "somebody started" in report.problems[0].what
+    assert labels.RETIRED_BY not in annotations_of(flow.east.get(PVC, root))
+    assert "somebody started" in refusal(flow, lambda _: to_retire(flow))
+
+
+@pytest.mark.slow
+def test_a_proof_that_could_not_be_recorded_is_reported(begin: Begin) -> None:
+    """The record refuses its last write: the proofs stand on the disks, and the report has them, with a word about the record."""
+    flow = begin(start=Start.NEVER)
+    record = f"migrate-{flow.move().report.migration}"
+    trouble = flow.lab.west.trouble
+    flow.when("clean-up", "CleanedUp", lambda: trouble.set("api", "refuse", status=403, verb="patch", resource="configmaps", name=record))
+    ending = prove(flow)
+    trouble.clear()
+    assert (ending.error, ending.report.outcome) == (None, Outcome.PROVEN)
+    assert [disk.coverage for disk in ending.report.disks] == ["full"]
+    assert "not in the record" in ending.report.now[-1]
 
 
 @pytest.mark.slow

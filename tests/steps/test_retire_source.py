@@ -88,6 +88,15 @@ def test_marks_of_a_refused_retirement_are_taken_off(moved: Scene, pod: str) -> 
     moved.east.merge(PVC, other, {"metadata": {"annotations": {labels.RETIRED_BY: None}}})
 
 
+def test_nothing_is_deleted_that_nobody_asked_for(moved: Scene) -> None:
+    """Where only marks were to be taken off and the cause has gone meanwhile: nothing is written."""
+    step = RetireSource(told=False)
+    seen = step.observe(moved.x)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "NotRetirable")
+    assert "nobody has said" in said(seen)
+    assert moved.writes(lambda: step.act(moved.x)) == []
+
+
 def test_what_is_left_of_a_retirement_is_judged_anew(stage: Stage) -> None:
     """The VM is gone, the disks are not: a user, a target VM or a copy that went meanwhile keeps them; without that they go."""
     scene = stage(disks=("a", "b"), start=Start.NEVER).to("release-source")
