@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,8 +88,10 @@ def retire(
         pair = found.pair
 
         afterwards = Afterwards(found.question, source=pair.source_cluster, target=pair.target_cluster, clock=SystemClock())
-        _confirm(pair.source.name, yes, f"{pair.source}: {afterwards.to_retire()}")
-        walk(output, pair, afterwards.retire)
+        words = afterwards.to_retire()
+        if words:
+            _confirm(pair.source.name, yes, f"{pair.source}: {words}")
+        walk(output, pair, partial(afterwards.retire, told=bool(words)))
 
 
 @opens_clusters

@@ -36,7 +36,7 @@ MESSAGE_SHOWN = 48
 def report_text(report: Report) -> str:
     """Write the report for a person."""
     blocks = [_head(report), _stands(report)]
-    if report.disks and (report.outcome in ENDS or any(disk.coverage for disk in report.disks)):
+    if report.disks and (report.outcome in ENDS or any(disk.coverage or disk.differs for disk in report.disks)):
         blocks.append(_disks(report))
     if report.writes:
         blocks.append("would be written:\n" + "\n".join(f"  {line}" for line in report.writes))
@@ -51,7 +51,10 @@ def report_text(report: Report) -> str:
 
 def _head(report: Report) -> str:
     copies = report.playbook in COPIES
-    ended = GOOD.get(report.outcome, f"not {'copied' if copies else 'moved'} ({report.outcome.value})")
+    bad = (
+        "stopped" if report.finished else f"not {'copied' if copies else 'moved'}"
+    )  # after a finished one only this command came to nothing
+    ended = GOOD.get(report.outcome, f"{bad} ({report.outcome.value})")
     ended = COPY.get(report.outcome, ended) if copies else ended
     told = next((step.message for step in report.steps if step.step == TOLD_BY.get(report.outcome)), "")
     if told:
@@ -76,13 +79,15 @@ def _disks(report: Report) -> str:
     total = sum(disk.bytes or 0 for disk in report.disks if disk.coverage)
     counts = {depth: sum(disk.coverage == depth for disk in report.disks) for depth in reversed(Verify)}
     told = [f"{count} of {len(report.disks)} {depth.words}" for depth, count in counts.items() if count and depth is not Verify.OFF]
+    different = sum(bool(disk.differs) for disk in report.disks)
+    told = [*([f"{different} of {len(report.disks)} DIFFERENT from the source"] if different else []), *told]
     head = f"  disks     {', '.join([*told, human(total)]) if told else f'0 of {len(report.disks)} compared with the source'}"
     width = max((len(disk.target) for disk in report.disks), default=0)
     rows = []
     for disk in report.disks:
         name = disk.target if disk.source in ("", disk.target) else f"{disk.target} (from {disk.source})"
         size = human(disk.bytes) if disk.bytes is not None else "size unknown"
-        rows.append(f"    {name:<{width}}  {size:>10}  {disk.coverage or 'no proof':<7} {_short(disk.digest)}".rstrip())
+        rows.append(f"    {name:<{width}}  {size:>10}  {disk.differs or disk.coverage or 'no proof':<7} {_short(disk.digest)}".rstrip())
     return "\n".join([head, *rows])
 
 

@@ -92,7 +92,8 @@ class MachineController(Controller):
         return found
 
     def _remove(self, vm: Object, instance: Object | None) -> None:
-        if instance is not None:
+        """Let a VM go once its instance is stopped; one that is deleted as an orphan's owner leaves the instance running."""
+        if instance is not None and "orphan" not in (vm["metadata"].get("finalizers") or ()):
             self._stop_instance(vm, instance)
             self._write_status(vm)
         elif FINALIZER in (vm["metadata"].get("finalizers") or ()):

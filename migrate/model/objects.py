@@ -100,6 +100,11 @@ def condition(obj: Object | None, kind: str) -> Condition | None:
     return None
 
 
+def owned_by(obj: Object, uid: str) -> bool:
+    """Tell whether an object names this one as an owner: it would be collected as garbage with it."""
+    return any(owner.get("uid") == uid for owner in dig(obj, "metadata", "ownerReferences", default=()))
+
+
 def controller_of(obj: Object) -> tuple[str, str] | None:
     """Return (kind, name) of the controlling owner, if there is one."""
     for owner in dig(obj, "metadata", "ownerReferences", default=()):

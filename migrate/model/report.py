@@ -145,6 +145,8 @@ class DiskReport:
     digest: str = ""
     proven_at: str = ""
     seconds: float | None = None
+    differs: str = ""
+    """Where it differs from its source, if its latest comparison found that; no proof is shown then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ class Report:
                     "digest": disk.digest,
                     "provenAt": disk.proven_at or None,
                     "seconds": disk.seconds,
+                    "differs": disk.differs,
                 }
                 for disk in self.disks
             ],

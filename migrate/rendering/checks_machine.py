@@ -72,7 +72,11 @@ def _history(vm: Object, m: Migration, where: str) -> Iterator[Finding]:
     if moved and by != m.id and said.get(labels.HALTED_GENERATION) == str(generation_of(vm)) and m.start is not Start.NEVER:
         why = f"the migration {by} moved it, and nobody has touched it since; starting another copy would run old disks beside it"
         yield block(
-            f"the VM lives at {moved} now", where=where, why=why, now="move it from there; or copy the old disks with --start never"
+            f"the VM lives at {moved} now",
+            where=where,
+            why=why,
+            now="move it from there; if it is not there any more and given up, take that move back first: migrate undo with its source and "
+            "target; or copy the old disks with --start never",
         )
     elif moved and by != m.id:
         yield warn(

@@ -125,8 +125,8 @@ def of_retirement(m: Migration) -> Iterator[Need]:
     yield Need(LEASE, ("get", "create", "update", "delete"))
     if m.disks:
         yield Need(EXPORT, ("get", "delete"))
-        yield Need(PVC, ("get", "patch", "delete"))
-        yield Need(DATAVOLUME, ("get", "delete"))
+        yield Need(PVC, ("get", "list", "patch", "delete"))
+        yield Need(DATAVOLUME, ("get", "list", "delete"))
 
 
 def of_host(kubevirt_namespace: str) -> Need:

@@ -166,7 +166,8 @@ def differs(disk: Disk, found: Copies) -> Problem | None:
         what=f"disk {disk.target} is not a copy of {disk.pvc}",
         where="target",
         why="; ".join(places),
-        now="the source is whole and the target was not started: take this migration back with `migrate undo`, then move the VM anew",
+        now="the source is whole and the target was not started: take this migration back with `migrate undo` (with --even-if-started once "
+        "the move was finished), then move the VM anew",
     )
 
 

@@ -1,5 +1,8 @@
 """Delete the source VM and its disks, by name, once their copies are proven and a person has said so. Nothing else ever deletes a source.
 
+The VM is deleted with propagation Orphan: what it owns, disks from templates first of all, would otherwise go with it, unjudged, named by
+nobody, and copied or not. KubeVirt takes that for an order to leave an instance running, so there must be none.
+
 The disks are marked before the VM goes, so that a run that was cut short in between knows afterwards which claims were meant, and of which
 generation of the VM the proofs must be. The mark permits nothing: before every single delete it is looked anew whether the target still
 has what it takes, and whether nobody else uses the source's disks.
@@ -14,7 +17,7 @@ from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.migration import Verify
-from migrate.model.objects import Object, annotations_of, controller_of, dig, labels_of, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, controller_of, dig, labels_of, leaving, name_of, owned_by, uid_of
 from migrate.model.observation import Observation, blocked, done, needed, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
@@ -32,6 +35,10 @@ class RetireSource:
     limits = Limits(quiet=timedelta(minutes=10), acts=4)
     until: str | None = None
 
+    def __init__(self, *, told: bool = True) -> None:
+        """`told`: a person has said so. If not, marks of a retirement that did not come about are taken off, and nothing is deleted."""
+        self._told = told
+
     def observe(self, x: Crossing) -> Observation:
         vm = _source(x)
         claims = _claims(x)
@@ -45,12 +52,15 @@ class RetireSource:
             if against or denied:
                 return blocked("NotRetirable", *against, *denied)
             words = [f"VM {name_of(vm)}", *(f"disk {name}" for name in claims)]
-            return needed("SourceToRetire", f"to be deleted: {', '.join(words)}")
+            if not self._told:
+                return blocked("NotRetirable", _untold(x))
+            stays = kept(x)
+            return needed("SourceToRetire", f"to be deleted: {', '.join(words)}{f'; {stays}' if stays else ''}")
         left = [name for name, claim in marked.items() if not leaving(claim)]
         if left:
             problems = tuple(_against_deleting(x, marked))
-            if problems:
-                return blocked("NotRetirable", *problems)
+            if problems or not self._told:
+                return blocked("NotRetirable", *problems or (_untold(x),))
             return needed("SourceToRetire", f"to be deleted: {', '.join(f'disk {name}' for name in left)}")
         if marked:
             return waiting("BeingDeleted", f"waiting until {', '.join(marked)} {'is' if len(marked) == 1 else 'are'} gone")
@@ -60,21 +70,32 @@ class RetireSource:
 
     def act(self, x: Crossing) -> None:
         vm = _source(x)
-        if vm is None:
+        if vm is None and self._told:
             _delete_disks(x)
-            return
-        if leaving(vm):
+        if vm is None or leaving(vm):
             return
         claims = _claims(x)
         if any(True for _ in _against(x, vm)):
             _write_marks(x, claims, None)
             return
+        if not self._told:
+            return
         looks.remove(x, x.source, EXPORT, x.migration.names.export)  # what a killed proof left would hold the disks
         _write_marks(x, claims, f"{x.migration.id}/{halted_generation(vm)}")
-        stamps.delete(x, x.source, VM, vm)
+        stamps.delete(x, x.source, VM, vm, propagation="Orphan")
 
     def undo(self, x: Crossing) -> Observation:  # noqa: ARG002 - what is deleted is deleted
         return done("Nothing", "a source that was retired is gone")
+
+
+def kept(x: Crossing) -> str:
+    """Say which disks the source VM owns that this move did not copy: they stay. "" for none, and where they may not be listed."""
+    copied, words = {disk.pvc for disk in x.migration.disks}, list[str]()
+    for kind in (DATAVOLUME, PVC):
+        if x.source.serves(kind) is not None and x.source.can("list", kind):
+            owned = (found for found in x.source.list(kind) if owned_by(found, x.migration.source_uid) and name_of(found) not in copied)
+            words += [f"{kind} {name_of(found)}" for found in owned]
+    return f"owned by the VM and not copied, so it stays: {', '.join(words)}" if words else ""
 
 
 def _source(x: Crossing) -> Object | None:
@@ -93,6 +114,11 @@ def _delete_disks(x: Crossing) -> None:
         if any(True for _ in _against_deleting(x, marked)):
             return
         _delete(x, marked[name])
+
+
+def _untold(x: Crossing) -> Problem:
+    what, why = f"nobody has said that {x.migration.source} is to be deleted", "something forbade it when that was to be asked, and no more"
+    return Problem(what, where="source", why=why, now="run the same again")
 
 
 def _denied(x: Crossing) -> Iterator[Problem]:
@@ -150,6 +176,9 @@ def _against(x: Crossing, vm: Object) -> Iterator[Problem]:
     if moved is not None:
         now = "its disks are not what was proven any more: keep it, or delete it by hand if you know better"
         yield from (Problem(problem.what, "source", problem.why, now) for problem in moved.problems)
+    elif (vmi := x.source.get(VMI, m.source.name)) is not None:
+        now = "run the same again when it is gone"
+        yield Problem(f"an instance of {m.source} is still there", "source", f"its phase is {dig(vmi, 'status', 'phase')}", now)
     named, copied = claims_of(vm), [disk.pvc for disk in m.disks]
     for claim in (claim for claim in named if claim not in copied):
         now = f"keep the source, or copy {claim} and take it off the VM by hand"

@@ -73,8 +73,11 @@ def record_test(x: Crossing) -> patches.Operations:
     return [_test(x)]
 
 
-def delete(x: Crossing, cluster: Cluster, kind: Kind, obj: Object) -> None:
-    """Delete an object that was read with our number on it, at the version it was read at. Raises Conflict if it is another by now."""
+def delete(x: Crossing, cluster: Cluster, kind: Kind, obj: Object, *, propagation: str = "Background") -> None:
+    """Delete an object that was read with our number on it, at the version it was read at. Raises Conflict if it is another by now.
+
+    `propagation`: what becomes of what it owns, as Kubernetes words it.
+    """
     if not carries(x, obj):
         _suspect(x, obj)
         raise Conflict(
@@ -84,7 +87,7 @@ def delete(x: Crossing, cluster: Cluster, kind: Kind, obj: Object) -> None:
             now="It changed meanwhile. Run the same command again.",
             status=409,
         )
-    cluster.delete(kind, name_of(obj), uid=uid_of(obj), version=dig(obj, "metadata", "resourceVersion"))
+    cluster.delete(kind, name_of(obj), uid=uid_of(obj), version=dig(obj, "metadata", "resourceVersion"), propagation=propagation)
 
 
 def written(x: Crossing) -> dict[str, str]:

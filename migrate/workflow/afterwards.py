@@ -14,8 +14,8 @@ from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, MigrateError, Problem
 from migrate.model.migration import Migration, Verify
 from migrate.model.objects import annotations_of, leaving, name_of
-from migrate.model.observation import Observation, blocked
-from migrate.model.record import Record
+from migrate.model.observation import Observation, State, blocked
+from migrate.model.record import DiskProof, Record
 from migrate.model.report import Event, Outcome
 from migrate.reading.halting import read_unmoved
 from migrate.reading.machine import instance_alive, strategy_of
@@ -24,7 +24,7 @@ from migrate.steps.base import Crossing, Step
 from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.clean_up import CleanUp, let_go
 from migrate.steps.publish_disks import PublishDisks
-from migrate.steps.retire_source import RetireSource
+from migrate.steps.retire_source import RetireSource, kept
 from migrate.steps.strategies import STARTS_WHEN_SET
 from migrate.steps.unfence_source import UnfenceSource
 from migrate.steps.verify_disks import VerifyDisks
@@ -62,13 +62,23 @@ class Afterwards:
             raise Blocked.of(problems)
         ending = self._walk(x, [ClaimSource(), PublishDisks(), VerifyDisks(since=self._clock.now()), CleanUp()], Outcome.PROVEN, show)
         if ending.error is None:
-            records.write(x, replace(self.record, disks=reporting.proofs(x.target, x.migration)))
+            try:
+                records.write(x, replace(self.record, disks=self._proofs(x)))
+            except MigrateError as error:
+                log.warning("the new proofs could not be recorded: %s", error)
+                line = f"the new proofs stand on the disks, but not in the record, which could not be written: {error}"
+                return replace(ending, report=replace(ending.report, now=(*ending.report.now, line)))
         return ending
 
-    def retire(self, show: Callable[[Event], None]) -> Ending:
-        """Delete the source VM and its disks. Ask the user before; what forbids it is in the ending's error."""
+    def retire(self, show: Callable[[Event], None], *, told: bool = True) -> Ending:
+        """Delete the source VM and its disks; what forbids it is in the ending's error.
+
+        `told`: the user was asked. If not, only the marks of a retirement that did not come about are taken off.
+        """
         self._moved()
-        return self._walk(self._crossing(self.migration), [ClaimSource(), RetireSource(), CleanUp()], Outcome.RETIRED, show)
+        x = self._crossing(self.migration)
+        stays = kept(x)  # afterwards nothing tells that the VM owned it
+        return self._walk(x, [ClaimSource(), RetireSource(told=told), CleanUp()], Outcome.RETIRED, show, stays=stays)
 
     def unfence(self, show: Callable[[Event], None]) -> Ending:
         """Take the fence off the source, which stays halted."""
@@ -76,12 +86,12 @@ class Afterwards:
         return self._walk(x, [ClaimSource(), UnfenceSource(), CleanUp()], Outcome.UNFENCED, show)
 
     def to_retire(self) -> str:
-        """Say what `retire` would delete. Raises Blocked for what forbids it."""
+        """Say what `retire` would delete; "" where all that is left for it is to take its marks off. Raises Blocked for what forbids it."""
         self._moved()
         seen = RetireSource().observe(self._crossing(self.migration))
-        if seen.problems:
+        if seen.state is State.BLOCKED:
             raise Blocked.of(seen.problems)
-        return seen.message
+        return "" if seen.reason == "SourceKept" else seen.message
 
     def _moved(self) -> None:
         """Raise Blocked for a copy: its source goes on, and is nobody's to delete."""
@@ -96,7 +106,15 @@ class Afterwards:
     def _crossing(self, migration: Migration) -> Crossing:
         return crossing(migration, source=self._source, target=self._target, clock=self._clock, bell=self._bell)
 
-    def _walk(self, x: Crossing, steps: list[Step], good: Outcome, show: Callable[[Event], None]) -> Ending:
+    def _proofs(self, x: Crossing) -> tuple[DiskProof, ...]:
+        """Read the proofs from the disks; where they cannot be read, tell of those that are recorded: what was done is done."""
+        try:
+            return reporting.proofs(x.target, x.migration)
+        except MigrateError as error:
+            log.warning("the proofs could not be read: %s", error)
+            return self.record.disks
+
+    def _walk(self, x: Crossing, steps: list[Step], good: Outcome, show: Callable[[Event], None], *, stays: str = "") -> Ending:
         """Run the steps; whatever happens, works are ended, and exports, tokens and claim are given up."""
         walk = engine(x, steps, show=show, bell=self._bell)
         error: BaseException | None = None
@@ -111,7 +129,7 @@ class Afterwards:
         if error is not None and outcome is not Outcome.HELD:
             let_go(x)
             release(x)
-        record = self.record if error is not None else replace(self.record, disks=reporting.proofs(x.target, x.migration))
+        record = self.record if error is not None else replace(self.record, disks=self._proofs(x))
         report = reporting.report(
             x.migration,
             outcome,
@@ -121,6 +139,7 @@ class Afterwards:
             target=self._target,
             error=error,
             stopped_at=walk.current.name if walk.current is not None else "",
+            stays=stays,
         )
         return Ending(report, error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from migrate.kube.cluster import Cluster
@@ -19,11 +19,14 @@ from migrate.reading.proof import proof_of
 from migrate.steps.runner import read_runner, surely_dead, this_runner
 from migrate.workflow.by_hand import way_back
 from migrate.workflow.engine import StepLog
+from migrate.workflow.holdings import Holdings, holdings, way_home
 from migrate.workflow.stands import stand
 
 STARTED = '{"spec":{"runStrategy":"Always"}}'
 UNTOUCHED = "this command changed nothing on either side"
 BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
+ENDS_THERE = ("TargetLost", "DiskDiffers")
+"""Reasons for which a command about a finished move stops, and would stop again."""
 GO_ON_CURED = "go on: run the same command again when that is cured"
 
 
@@ -83,6 +86,10 @@ def report(
 ) -> Report:
     """Put the report together; looks at both VMs once more. `stays`: what a stop left where it is, on purpose, in words."""
     here, there = stand(source, migration.source), stand(target, migration.target)
+    held = holdings(target, migration) if there.exists is not None else Holdings()
+    if there.exists and not held.machine:
+        there = replace(there, message=f"another VM has that name: {there.message}")
+    reason, seen = error.reason if isinstance(error, MigrateError) else "", here.exists is not None and there.exists is not None
     return Report(
         migration=migration.id,
         playbook=migration.playbook,
@@ -91,16 +98,25 @@ def report(
         source=here,
         target=there,
         steps=_steps(record, logs),
-        disks=_disks(migration, record),
+        disks=_disks(migration, record, held),
         started=record.started if record else None,
         finished=record.finished if record else None,
         downtime_s=record.downtime_s if record else None,
         snapshot=record.snapshot if record else None,
-        reason=error.reason if isinstance(error, MigrateError) else "",
+        reason=reason,
         problems=_problems(error, stopped_at),
         now=(
-            *_both(migration, here, there),
-            *_now(migration, outcome, here, there, touched=record is not None or any(entry.acts for entry in logs.values())),
+            *_both(migration, here, there, held),
+            *_now(
+                migration,
+                outcome,
+                here,
+                there,
+                held=held,
+                back=lambda: way_home(migration, source if seen else None, target, running=bool(there.running)),
+                touched=record is not None or any(entry.acts for entry in logs.values()),
+                over=record is not None and record.finished is not None and reason in ENDS_THERE,
+            ),
             *((stays,) if stays else ()),
             *_lost(here, there, source, migration.source),
         ),
@@ -128,11 +144,20 @@ def _steps(record: Record | None, logs: Mapping[str, StepLog]) -> tuple[StepRepo
     return tuple(rows)
 
 
-def _disks(migration: Migration, record: Record | None) -> tuple[DiskReport, ...]:
+def _disks(migration: Migration, record: Record | None, held: Holdings) -> tuple[DiskReport, ...]:
+    """Tell of each disk what was proven; of one that was found to differ since, only that: an older proof counts no more."""
     proven = {proof.disk: proof for proof in record.disks} if record else {}
     names = [(disk.pvc, disk.target) for disk in migration.disks] or [("", name) for name in proven]
-    rows = ((pvc, name, proven.get(name)) for pvc, name in names)
-    return tuple(DiskReport(pvc, name, p.bytes, p.coverage, p.digest, p.at) if p else DiskReport(pvc, name) for pvc, name, p in rows)
+    rows = []
+    for pvc, name in names:
+        proof, problem = proven.get(name), held.differing.get(name)
+        if problem is not None:
+            rows.append(DiskReport(pvc, name, proof.bytes if proof else None, differs=problem.why))
+        elif proof is not None:
+            rows.append(DiskReport(pvc, name, proof.bytes, proof.coverage, proof.digest, proof.at))
+        else:
+            rows.append(DiskReport(pvc, name))
+    return tuple(rows)
 
 
 def _problems(error: BaseException | None, stopped_at: str) -> tuple[Problem, ...]:
@@ -157,7 +182,7 @@ def unasked(source: VMRef, target: VMRef, error: MigrateError, *, here: Cluster 
 
 def _lost(here: Stand, there: Stand, source: Cluster | None, ref: VMRef) -> list[str]:
     """Say how to go back without the target, where that cannot be seen and the source can."""
-    line = way_back(source, ref) if there.exists is None and here.exists else ""
+    line = way_back(source, ref, even_moved=True) if there.exists is None and here.exists else ""
     return [line] if line else []
 
 
@@ -175,18 +200,33 @@ def _kept_snapshot(migration: Migration) -> tuple[str, ...]:
     return (f"the snapshot {name} is kept; delete it when you no longer need it: {remove}",)
 
 
-def _both(migration: Migration, here: Stand, there: Stand) -> tuple[str, ...]:
+def _both(migration: Migration, here: Stand, there: Stand, held: Holdings) -> tuple[str, ...]:
     """Say that both run, before all else. The source of a copy is meant to, unless its copy takes itself for the same machine."""
     meant = migration.copies and migration.identity is Identity.NEW
-    return (BOTH.format(source=migration.source, target=migration.target),) if here.running and there.running and not meant else ()
+    wrong = here.running and there.running and held.machine and not meant
+    return (BOTH.format(source=migration.source, target=migration.target),) if wrong else ()
 
 
-def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, touched: bool) -> tuple[str, ...]:
-    """Say how to go on and how to go back."""
+def _now(
+    migration: Migration,
+    outcome: Outcome,
+    here: Stand,
+    there: Stand,
+    *,
+    held: Holdings,
+    back: Callable[[], str],
+    touched: bool,
+    over: bool,
+) -> tuple[str, ...]:
+    """Say how to go on and how to go back. `back`: the undo that works now; `over`: the same command would only say the same again."""
     pair = migration.words
     match outcome:
-        case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies:
+        case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies and not (held.lost or held.differing):
             return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))
+        case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if held.lost or held.differing:
+            gone = (f"not there any more: {', '.join(held.lost)}",) if held.lost else ()
+            other = tuple(f"{problem.what}: {problem.why}; do not work with it, and keep the source" for problem in held.differing.values())
+            return (*gone, *other, *_back(here, back, "take the move back, if that is given up" if held.lost else "go back"))
         case Outcome.MOVED | Outcome.NOTHING_LEFT:
             kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
             patch = f"patch vm {migration.target.name} --type merge -p '{STARTED}'"
@@ -212,7 +252,10 @@ def _now(migration: Migration, outcome: Outcome, here: Stand, there: Stand, *, t
             return (UNTOUCHED, GO_ON_CURED)
         case _:
             go_on = "go on: run the same command again, with the same options; it resumes where it stopped"
-            if here.exists is False:  # an undo keeps the last copies that there are
-                return (go_on,)
-            gives_up = " --even-if-started (what the target's guest wrote since its start is lost)" if there.running else ""
-            return (go_on, f"go back: migrate undo {pair}{gives_up}")
+            return (*(() if over else (go_on,)), *_back(here, back, "go back"))
+
+
+def _back(here: Stand, back: Callable[[], str], words: str) -> tuple[str, ...]:
+    """Name the way back, if there is one: an undo keeps the last copies that there are."""
+    line = back() if here.exists is not False else ""
+    return (f"{words}: {line}",) if line else ()

@@ -27,6 +27,7 @@ from migrate.workflow.crossing import crossing
 from migrate.workflow.crossing import engine as engine_of
 from migrate.workflow.dryrun import dry_run
 from migrate.workflow.engine import Engine, StepLog
+from migrate.workflow.holdings import holdings
 from migrate.workflow.watches import watch
 
 log = logging.getLogger("migrate.run")
@@ -136,7 +137,10 @@ class Run:
         return Ending(self._report(x.migration, engine, Outcome.UNDONE))
 
     def _closed(self, asked: Asked) -> Ending:
-        """Answer for a case that is closed: a finished move has nothing left to do, an undone one is begun anew only if that is said."""
+        """Answer for a case that is closed: a finished move has nothing left to do, an undone one is begun anew only if that is said.
+
+        A finished one whose target is not there any more is a question for a person: it may have been a rehearsal, or a loss.
+        """
         if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
             words = Blocked(
                 "this move was undone",
@@ -145,6 +149,15 @@ class Run:
                 now="say --again to move the VM anew",
             )
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, words), words)
+        x = self._crossing(asked.migration)
+        lost = (
+            looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name))
+            if holdings(self._target, asked.migration).lost
+            else None
+        )
+        if lost is not None:
+            error = Blocked.of(lost.problems, reason=lost.reason)
+            return Ending(self._report(asked.migration, None, Outcome.BLOCKED, error), error)
         return Ending(self._report(asked.migration, None, Outcome.NOTHING_LEFT))
 
     def _crossing(self, migration: Migration) -> Crossing:
@@ -220,8 +233,9 @@ class Run:
         if record is None:
             return
         proofs = reporting.proofs(x.target, x.migration) or record.disks
-        self._record = replace(record, finished=self._clock.now(), outcome=outcome, disks=proofs)
-        records.write(x, self._record)
+        closed = replace(record, finished=self._clock.now(), outcome=outcome, disks=proofs)
+        records.write(x, closed)
+        self._record = closed
 
     def _report(
         self, migration: Migration, engine: Engine | None, outcome: Outcome, error: BaseException | None = None, *, stays: str = ""

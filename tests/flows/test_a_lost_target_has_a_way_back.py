@@ -10,14 +10,17 @@ from typer.testing import CliRunner
 
 from migrate.cli.app import app
 from migrate.kube.kinds import CONFIGMAP, VM
+from migrate.model import labels
 from migrate.model.errors import MigrateError
+from migrate.model.migration import Start
 from migrate.model.objects import annotations_of
+from migrate.workflow.by_hand import way_back
 from migrate.workflow.reporting import unasked
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
 
 pytestmark = pytest.mark.slow
-BY_HAND = "take the source back by hand: "
+BY_HAND = "by hand: "
 
 
 def halted(begin: Begin, strategy: str, *, fence: bool = False) -> Flow:
@@ -54,6 +57,38 @@ def test_the_command_gives_the_source_back(begin: Begin, strategy: str, fence: b
     if strategy != "Halted":
         flow.until(flow.runs, what="the source")
     flow.undo()
+
+
+def test_a_source_that_somebody_runs_is_not_stopped_by_the_way_back(begin: Begin) -> None:
+    """It was halted when the move began; somebody started it since: the command takes our notes off, and the machine runs on."""
+    flow = halted(begin, "Halted")
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    before = flow.vm()
+    line = way_back(flow.east, flow.source)
+    assert "does not stand as our halt leaves it" in line
+    patched(flow, line)
+    after = flow.vm()
+    assert before is not None
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert not [note for note in annotations_of(after) if note.startswith(labels.PREFIX)]
+    flow.undo()
+
+
+def test_a_finished_move_whose_target_cannot_be_seen_has_a_way_back(begin: Begin) -> None:
+    """The command is told with what it costs; while the target can be seen, nobody is told to start the source beside it."""
+    flow = begin(start=Start.NEVER)
+    seen = flow.move().report
+    flow.lab.west.trouble.set("api", "refuse", status=503)
+    with pytest.raises(MigrateError) as away:
+        flow.move()
+    said = unasked(flow.source, flow.target, away.value, here=flow.east, there=flow.west).now
+    flow.lab.west.trouble.clear()
+    assert not [line for line in seen.now if BY_HAND in line]
+    assert "what its guest wrote since the move is lost with it" in said[-1]
+    patched(flow, said[-1])
+    flow.until(flow.runs)
 
 
 def test_status_without_a_record_says_who_holds_the_source(begin: Begin) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from migrate.cli.show_report import report_text
 from migrate.kube.kinds import DATAVOLUME, PVC, VM
 from migrate.model import labels
 from migrate.model.errors import Blocked, Conflict
@@ -16,8 +17,10 @@ from migrate.model.report import Outcome
 from migrate.reading.proof import proof_of
 from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.retire_source import RetireSource
+from migrate.workflow import records
 from migrate.workflow.afterwards import Afterwards
 from migrate.workflow.ask import Question
+from migrate.workflow.reporting import standing
 from migrate.workflow.run import Ending
 from tests.accounts import Accounts
 from tests.flows.conftest import Begin
@@ -42,6 +45,11 @@ def prove(flow: Flow, depth: Verify = Verify.FULL) -> Ending:
 def retire(flow: Flow) -> Ending:
     with opened(flow, "retire") as afterwards:
         return afterwards.retire(flow._show)
+
+
+def to_retire(flow: Flow) -> str:
+    with opened(flow, "retire") as afterwards:
+        return afterwards.to_retire()
 
 
 def cut_short(flow: Flow) -> None:
@@ -105,7 +113,7 @@ def test_a_shallow_look_does_not_replace_a_deep_proof(begin: Begin) -> None:
 
 
 def test_a_byte_that_rotted_since_is_found(begin: Begin) -> None:
-    """FAILED names the place, marks the disk, and leaves neither export nor token; the source cannot be retired any more."""
+    """FAILED names the place, marks the disk, leaves neither export nor token; from then on no report calls it equal, or offers a start."""
     flow = begin(start=Start.NEVER)
     flow.move()
     ours = flow.ours()
@@ -117,6 +125,19 @@ def test_a_byte_that_rotted_since_is_found(begin: Begin) -> None:
     assert labels.DIFFERS in annotations_of(flow.west.get(DATAVOLUME, f"{flow.name}-root"))
     assert retire(flow).report.outcome is Outcome.BLOCKED
     assert flow.vm() is not None
+    record = records.read(flow.west, f"migrate-{ending.report.migration}")
+    assert record is not None
+    for report in (ending.report, flow.move().report, standing(record, flow.east, flow.west)):
+        (disk,) = report.disks
+        assert (disk.coverage, disk.digest) == ("", "")
+        assert str(OFFSET) in disk.differs
+        text = report_text(report)
+        assert "1 of 1 DIFFERENT from the source" in text
+        assert f"go back: migrate undo {flow.source} {flow.target} --even-if-started" in text
+        for words in ("equal", "not moved", "start it", "migrate retire"):
+            assert words not in text, text
+    assert flow.undo().report.outcome is Outcome.BLOCKED
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
 
 
 def test_no_proof_once_the_target_was_started(begin: Begin) -> None:
@@ -171,18 +192,25 @@ def test_no_proof_of_a_move_that_is_not_finished(begin: Begin) -> None:
 
 
 def test_retire_deletes_the_vm_and_its_disks_only(begin: Begin) -> None:
-    """After a proven move the source VM and its claims are gone by name, the target runs on, nothing else is touched; twice is fine."""
+    """The source VM and its claims are gone by name, the target runs on, others' disks and one that the VM owned stay; twice is fine."""
     flow = begin(disks=("root", "data"))
     other = begin(disks=("root",), strategy="Halted")
+    vm, once = flow.vm(), f"{other.name}-root"
+    assert vm is not None
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": flow.name, "uid": vm["metadata"]["uid"], "controller": True}
+    flow.east.merge(DATAVOLUME, once, {"metadata": {"ownerReferences": [owner]}})
     flow.move()
-    assert retire(flow).report.outcome is Outcome.RETIRED
+    report = retire(flow).report
+    assert report.outcome is Outcome.RETIRED
+    assert report.now == (f"owned by the VM and not copied, so it stays: DataVolume {once}",)
     assert flow.vm() is None
     for word in ("root", "data"):
         assert flow.east.get(PVC, f"{flow.name}-{word}") is None
         assert flow.east.get(DATAVOLUME, f"{flow.name}-{word}") is None
         assert flow.west.get(PVC, f"{flow.name}-{word}") is not None
     assert flow.runs("west")
-    assert flow.east.get(PVC, f"{other.name}-root") is not None
+    flow.lab.clock.sleep(30)
+    assert flow.east.get(PVC, once) is not None
     assert [line for line in flow.ours() if line.startswith("east") and flow.name in line] == []
     assert retire(flow).report.outcome is Outcome.RETIRED
 
@@ -272,6 +300,39 @@ def test_a_retirement_that_was_cut_short_looks_again(begin: Begin) -> None:
     claim = flow.east.get(PVC, f"{flow.name}-root")
     assert claim is not None
     assert not leaving(claim)
+
+
+@pytest.mark.slow
+def test_marks_of_a_retirement_that_did_not_come_about_go(begin: Begin) -> None:
+    """Killed between the marks and the delete, and the source was started since: `retire` asks nothing, takes them off, and says why."""
+    flow = begin(start=Start.NEVER)
+    flow.move()
+    vm, root = flow.vm(), f"{flow.name}-root"
+    mark = f"{annotations_of(vm)[labels.HALTED_BY]}/{annotations_of(vm)[labels.HALTED_GENERATION]}"
+    flow.east.merge(PVC, root, {"metadata": {"annotations": {labels.RETIRED_BY: mark}}})
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    with opened(flow, "retire") as afterwards:
+        assert afterwards.to_retire() == ""
+        report = afterwards.retire(flow._show, told=False).report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "NotRetirable")
+    assert "somebody started" in report.problems[0].what
+    assert labels.RETIRED_BY not in annotations_of(flow.east.get(PVC, root))
+    assert "somebody started" in refusal(flow, lambda _: to_retire(flow))
+
+
+@pytest.mark.slow
+def test_a_proof_that_could_not_be_recorded_is_reported(begin: Begin) -> None:
+    """The record refuses its last write: the proofs stand on the disks, and the report has them, with a word about the record."""
+    flow = begin(start=Start.NEVER)
+    record = f"migrate-{flow.move().report.migration}"
+    trouble = flow.lab.west.trouble
+    flow.when("clean-up", "CleanedUp", lambda: trouble.set("api", "refuse", status=403, verb="patch", resource="configmaps", name=record))
+    ending = prove(flow)
+    trouble.clear()
+    assert (ending.error, ending.report.outcome) == (None, Outcome.PROVEN)
+    assert [disk.coverage for disk in ending.report.disks] == ["full"]
+    assert "not in the record" in ending.report.now[-1]
 
 
 @pytest.mark.slow

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Any
+
+from migrate.kube.kinds import VM
+from migrate.model import labels
 from migrate.model.migration import Start
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
@@ -11,6 +16,18 @@ from tests.flows.flow import Flow
 def start(flow: Flow) -> None:
     flow.set_strategy("Always")
     flow.until(flow.runs, what="the start of the source")
+
+
+def rebuilt(flow: Flow, vm: dict[str, Any], *, disks: bool) -> None:
+    """Make a VM of the target's name that carries no mark of ours, as somebody else would, and let it run."""
+    vm = {**deepcopy(vm), "metadata": {"name": flow.target.name, "namespace": flow.target.namespace}}
+    vm.pop("status", None)
+    if not disks:
+        vm["spec"]["template"]["spec"]["volumes"] = []
+        vm["spec"]["template"]["spec"]["domain"]["devices"]["disks"] = []
+    vm["spec"]["runStrategy"] = "Always"
+    flow.west.create(vm)
+    flow.until(lambda: flow.runs("west"))
 
 
 def test_a_start_before_the_release_is_no_good_end(begin: Begin) -> None:
@@ -40,3 +57,30 @@ def test_a_target_is_not_offered_for_a_start_while_the_source_runs(begin: Begin)
     said = flow.move().report.now
     assert [line for line in said if line.startswith("the source runs, so do not start the target")]
     assert not [line for line in said if "start it when" in line]
+
+
+def test_another_machine_of_the_targets_name_is_no_second_one(begin: Begin) -> None:
+    """It runs, and so does the source: that the name is taken is said, not that one of the two must be stopped."""
+    flow = begin()
+    source = flow.vm()
+    assert source is not None
+    rebuilt(flow, source, disks=False)
+    flow.until(flow.runs)
+    report = flow.move().report
+    assert report.outcome is Outcome.BLOCKED
+    assert not [line for line in report.now if "BOTH RUN" in line]
+    assert report.target.message.startswith("another VM has that name: running")
+
+
+def test_a_machine_that_somebody_made_on_our_disks_is_a_second_one(begin: Begin) -> None:
+    """The target was deleted and made anew without our marks, the source is started: both run on what was one disk."""
+    flow = begin()
+    flow.move()
+    target = flow.vm("west")
+    assert target is not None
+    flow.west.delete(VM, flow.target.name)
+    flow.until(lambda: flow.vm("west") is None and flow.instance("west") is None)
+    target["spec"]["template"]["metadata"].get("labels", {}).pop(labels.ID, None)
+    rebuilt(flow, target, disks=True)
+    start(flow)
+    assert flow.move().report.now[0].startswith(f"BOTH RUN NOW: {flow.source} and {flow.target}")

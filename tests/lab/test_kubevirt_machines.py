@@ -218,6 +218,24 @@ def test_templates_become_disks_of_the_machine(lab: Lab, api: Cluster) -> None:
     lab.until(lambda: api.get(DATAVOLUME, "k1") is None)
 
 
+def test_an_orphaning_delete_takes_the_machine_alone(lab: Lab, api: Cluster) -> None:
+    """Its disks stay without an owner, and KubeVirt, which knows that order, leaves its instance running."""
+    template = {"metadata": {"name": "orphan-root"}, "spec": disk("orphan-root")["spec"]}
+    vm = machine("orphan", ["orphan-root"], strategy="Always")
+    vm["spec"]["dataVolumeTemplates"] = [template]
+    api.create(vm)
+    until(lab, api, "orphan", "Running")
+    api.delete(VM, "orphan", propagation="Orphan")
+    lab.until(lambda: api.get(VM, "orphan") is None)
+    lab.clock.sleep(30)
+    for kind, name in ((VMI, "orphan"), (DATAVOLUME, "orphan-root")):
+        found = api.get(kind, name)
+        assert found is not None
+        assert not found["metadata"].get("ownerReferences")
+        assert not found["metadata"].get("deletionTimestamp")
+        api.delete(kind, name)
+
+
 def test_a_changed_template_asks_for_a_restart(lab: Lab, api: Cluster) -> None:
     """A running VM whose template was changed says RestartRequired until it is started anew."""
     lab.plant([disk("l1"), machine("l", ["l1"], strategy="Always")])

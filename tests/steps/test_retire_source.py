@@ -14,7 +14,7 @@ from migrate.model.migration import Start
 from migrate.model.objects import annotations_of, leaving
 from migrate.model.observation import Observation, State
 from migrate.steps.retire_source import RetireSource
-from tests.machines import machine, user_pod
+from tests.machines import disk, machine, user_pod
 from tests.steps.conftest import Stage
 from tests.steps.scene import Scene, refill
 
@@ -48,6 +48,15 @@ def refused(scene: Scene) -> str:
     return said(seen)
 
 
+def owned_by_the_vm(scene: Scene, name: str) -> None:
+    """Make a disk one that KubeVirt made from a template of the source VM."""
+    vm = scene.east.get(VM, scene.name)
+    assert vm is not None
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": scene.name, "uid": vm["metadata"]["uid"]}
+    owner |= {"controller": True, "blockOwnerDeletion": True}
+    scene.east.merge(DATAVOLUME, name, {"metadata": {"ownerReferences": [owner]}})
+
+
 def test_a_pod_of_somebody_on_a_disk_keeps_the_source(moved: Scene, pod: str) -> None:
     """It is named before the VM is deleted; afterwards its claim would be gone as soon as it lets go."""
     assert f"pod {pod} ({moved.disks[0]})" in refused(moved)
@@ -77,6 +86,15 @@ def test_marks_of_a_refused_retirement_are_taken_off(moved: Scene, pod: str) -> 
     assert [annotations_of(moved.east.get(PVC, name)).get(labels.RETIRED_BY) for name in (mine, other)] == [None, "another/7"]
     refused(moved)
     moved.east.merge(PVC, other, {"metadata": {"annotations": {labels.RETIRED_BY: None}}})
+
+
+def test_nothing_is_deleted_that_nobody_asked_for(moved: Scene) -> None:
+    """Where only marks were to be taken off and the cause has gone meanwhile: nothing is written."""
+    step = RetireSource(told=False)
+    seen = step.observe(moved.x)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "NotRetirable")
+    assert "nobody has said" in said(seen)
+    assert moved.writes(lambda: step.act(moved.x)) == []
 
 
 def test_what_is_left_of_a_retirement_is_judged_anew(stage: Stage) -> None:
@@ -118,3 +136,27 @@ def test_a_copy_whose_bytes_are_gone_keeps_the_source(moved: Scene) -> None:
     assert f"the copy {second} of {second} is not proven by its bytes" in words
     assert f"it is {moved.claim('west', second)} now" in words
     assert "and no claim was noted" in words
+
+
+def test_what_the_source_owns_does_not_go_with_it(stage: Stage) -> None:
+    """A disk of a template that is named no more stays, and is named; a moved one stays until it is judged for itself, then goes."""
+    scene = stage(start=Start.NEVER)
+    (root,), old = scene.disks, f"{scene.name}-old"
+    scene.lab.plant([disk(old)])
+    scene.until(lambda: scene.claim("east", old))
+    for name in (root, old):
+        owned_by_the_vm(scene, name)
+    scene.to("release-source")
+    assert f"owned by the VM and not copied, so it stays: DataVolume {old}" in STEP.observe(scene.x).message
+    STEP.act(scene.x)
+    scene.until(lambda: scene.east.get(VM, scene.name) is None)
+    scene.lab.clock.sleep(30)
+    scene.east.create(user_pod(scene.name, root))
+    assert f"pod {scene.name}-user ({root})" in refused(scene)
+    scene.east.delete(POD, f"{scene.name}-user")
+    scene.until(lambda: scene.east.get(POD, f"{scene.name}-user") is None)
+    STEP.act(scene.x)
+    scene.until(lambda: STEP.observe(scene.x).state is State.DONE)
+    assert scene.east.get(PVC, root) is None
+    assert scene.east.get(PVC, old) is not None
+    scene.east.delete(DATAVOLUME, old)
