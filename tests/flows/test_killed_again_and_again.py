@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from migrate.lab.up import Lab
+from migrate.model.migration import COPIES
 from tests.flows import matrix
 from tests.flows.crash import Story, clean
 
@@ -32,8 +33,9 @@ def test_every_way_of_moving_and_proving_bytes(lab: Lab, record_property: Tell, 
     for name, options, inside in matrix.modes():
         story = Story(matrix.moved, playbook=playbook, options=options, inside=inside)
         found += matrix.run(lab, f"{playbook}, {name}", story, choose=matrix.other_than(usual), tell=record_property, deaths=DEATHS)
-    story = Story(matrix.moved, playbook=playbook, keeps=True)
-    found += matrix.run(lab, f"{playbook}, TPM and EFI", story, choose=matrix.other_than(usual), tell=record_property, deaths=DEATHS)
+    if playbook not in COPIES:  # a VM with such state is not copied while it goes on
+        story = Story(matrix.moved, playbook=playbook, keeps=True)
+        found += matrix.run(lab, f"{playbook}, TPM and EFI", story, choose=matrix.other_than(usual), tell=record_property, deaths=DEATHS)
     assert found == []
 
 
