@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from migrate.lab.trouble import Order
-from migrate.workflow.playbook import STEPS
+from migrate.workflow import playbook
 from tests.flows.faults import OURS, Harm, at_step, cleared, fault
 from tests.flows.flow import Flow
 
@@ -27,7 +27,7 @@ class Everywhere:
         self._orders: list[Any] = []
         self._step = ""
         self.met: list[str] = []
-        for step in STEPS:
+        for step in (one.name for one in playbook.load(flow.playbook).steps):
             at_step(flow, step, lambda step=step: self._enter(step) if step in steps else self.leave())
 
     def _enter(self, step: str) -> None:
