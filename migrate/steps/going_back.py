@@ -105,8 +105,10 @@ def target_stopped(x: Crossing) -> Observation:
 def another_runs(x: Crossing) -> Observation | None:
     """Return BLOCKED if an instance of the target's name runs that we may not stop, where ours was started before: both would run."""
     m = x.migration
-    ours = looks.started_at(x) or looks.released(x, x.source.get(VM, m.source.name))
-    if not ours or not instance_alive(x.target.get(VMI, m.target.name)):
+    vm = x.target.get(VM, m.target.name)
+    if (vm is not None and labels.is_ours(vm, m.id)) or not instance_alive(x.target.get(VMI, m.target.name)):
+        return None
+    if not looks.started_at(x) and not looks.released(x, x.source.get(VM, m.source.name)):
         return None
     return blocked(
         "TargetStarted",
