@@ -15,7 +15,7 @@ from migrate.model.objects import Object, annotations_of, dig, labels_of, leavin
 from migrate.model.observation import Observation, State, blocked, done, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
-from migrate.reading.machine import halted_by, halted_generation
+from migrate.reading.machine import halted_by, halted_generation, instance_alive, set_by
 from migrate.reading.proof import claim_there
 from migrate.reading.started import started_of
 from migrate.reading.state import claims_for, may_keep, old_name
@@ -44,11 +44,8 @@ def unmoved(x: Crossing, *, even_released: bool = False) -> Observation | None:
     if x.migration.copies:
         return moved_and_lost(x, None) or snapshots.lost(x, disks_there(x))
     vm = x.source.get(VM, x.migration.source.name)
-    lost = moved_and_lost(x, vm)
-    if lost is not None:
+    if (lost := moved_and_lost(x, vm)) is not None or (released(x, vm) and not even_released):
         return lost
-    if not even_released and released(x, vm):
-        return None
     vmi = x.source.get(VMI, x.migration.source.name)
     if read_unmoved(vm, vmi, migration_id=x.migration.id) is None:
         return other_disks(x, vm)
@@ -155,16 +152,25 @@ def _lost(x: Crossing) -> Iterator[str]:
 
 
 def started_at(x: Crossing) -> str:
-    """Return when the target was started, by us or by anybody we saw, as its VM or any of its disks says; "" if nothing does."""
-    noted = (started_of(volume) for volume in disks_there(x))
-    return annotations_of(_target(x)).get(labels.STARTED) or min((note.at for note in noted if note is not None), default="")
+    """Return when the target was started, by us or by anybody we saw, as its VM or any of its disks says; "" if nothing does.
+
+    The note on the disks comes before the start: as long as the VM is there, nobody but us set its strategy and it has no instance, nothing
+    came of it.
+    """
+    vm = _target(x)
+    noted = min((note.at for volume in disks_there(x) if (note := started_of(volume)) is not None), default="")
+    at = annotations_of(vm).get(labels.STARTED)
+    if at or not noted:
+        return at or ""
+    waits = vm is not None and labels.is_ours(vm, x.migration.id) and set_by(vm, labels.OWNER)
+    return "" if waits and not instance_alive(x.target.get(VMI, x.migration.target.name)) else noted
 
 
 def unmarked(x: Crossing) -> list[tuple[Object, str]]:
-    """List the disks that do not say yet that a guest may have written to them, each with the uid of its claim."""
-    claims, volumes = made_by_cdi(x, PVC), disks_there(x)
-    wanted = {disk.target for disk in x.migration.disks}
-    return [(one, claim_there(claims.get(name_of(one)))) for one in volumes if name_of(one) in wanted and started_of(one) is None]
+    """List the disks that do not say yet that a guest may write to the claim they have now, each with the uid of that claim."""
+    claims, wanted = made_by_cdi(x, PVC), {disk.target for disk in x.migration.disks}
+    found = ((one, claim_there(claims.get(name_of(one)))) for one in disks_there(x) if name_of(one) in wanted)
+    return [(one, claim) for one, claim in found if (note := started_of(one)) is None or note.claim != claim]
 
 
 def _target(x: Crossing) -> dict[str, Any] | None:
