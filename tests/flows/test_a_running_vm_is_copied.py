@@ -133,6 +133,7 @@ def test_a_vm_without_disks(begin: Begin) -> None:
     assert snapshot(flow) == ""
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_the_snapshot_that_disks_are_of(begin: Begin) -> None:
     """The next run goes on with the same one, whatever the source has become; an undo removes all, and leaves the source alone."""
     flow = begin(strategy="Halted", playbook=COPY)
@@ -159,6 +160,7 @@ def test_a_stop_keeps_the_snapshot_that_disks_are_of(begin: Begin) -> None:
     assert flow.vm()["spec"] == vm["spec"]  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_what_the_vm_named_then_travels(begin: Begin) -> None:
     """The copy names, and the target gets, what the snapshot names, and not what the source names when the run goes on."""
 
@@ -180,6 +182,7 @@ def test_what_the_vm_named_then_travels(begin: Begin) -> None:
     assert flow.west.get(SECRET, f"{flow.name}-then") is None
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_nothing_is_of_goes_with_the_run(begin: Begin) -> None:
     """The next run takes a fresh one."""
     flow = begin(strategy="Halted", playbook=COPY)
@@ -189,6 +192,7 @@ def test_a_snapshot_that_nothing_is_of_goes_with_the_run(begin: Begin) -> None:
     assert flow.move().report.outcome is Outcome.COPIED
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_kept(begin: Begin) -> None:
     """It is no leftover; the copy can be compared with it once more, and is not retired; an undo that was told to removes all."""
     flow = begin(strategy="Halted", playbook=COPY, keep_snapshot=True)
@@ -212,6 +216,7 @@ def test_a_snapshot_that_is_kept(begin: Begin) -> None:
     assert (snapshot(flow), flow.vm("west")) == ("", None)
 
 
+@pytest.mark.slow
 def test_a_leftover_snapshot_is_cleaned_up(begin: Begin) -> None:
     """A runner that died before any disk was made leaves one that nobody needs."""
     flow = begin(strategy="Halted", playbook=COPY)

@@ -75,6 +75,7 @@ def test_a_lost_disk_is_not_filled_from_the_halted_source(begin: Begin) -> None:
     assert not flow.runs("west")
 
 
+@pytest.mark.slow
 def test_a_claim_that_was_filled_again_is_another(begin: Begin) -> None:
     """CDI fills another claim while the DataVolume stays: that one the guest never saw."""
     flow = begin(disks=("root", "data"))
@@ -104,6 +105,7 @@ def test_a_target_that_its_owner_started(begin: Begin, when: tuple[str, str]) ->
     assert flow.runs("west")
 
 
+@pytest.mark.slow
 def test_a_start_by_its_owner_is_noted(begin: Begin) -> None:
     """Even when it is stopped again and its VM deleted, its disks say that a guest wrote to them."""
     flow = begin(start=Start.NEVER)
@@ -126,6 +128,7 @@ def test_a_move_that_is_cut_before_the_start_can_be_undone(begin: Begin) -> None
     flow.until(flow.runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disks", [True, False])
 def test_another_machine_in_place_of_the_target(begin: Begin, disks: bool) -> None:
     """It was made anew without our label and runs: it is called another, and the source is not started beside it."""
@@ -148,6 +151,7 @@ def test_another_machine_in_place_of_the_target(begin: Begin, disks: bool) -> No
     assert flow.runs("west")
 
 
+@pytest.mark.slow
 def test_a_target_vm_that_was_made_again_by_hand(begin: Begin) -> None:
     """With our label it is taken for the target, and the move ends."""
     flow = begin()

@@ -55,6 +55,7 @@ def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
     assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
 
 
+@pytest.mark.slow
 def test_a_disk_added_before_the_snapshot(begin: Begin) -> None:
     """It is in the snapshot and was not asked for, which is said; the same command takes another snapshot, and copies both disks."""
     flow = begin(strategy="Halted", playbook="snapshot-copy")

@@ -48,6 +48,7 @@ def test_swapped_manifests(lab: Lab, begin: Begin) -> None:
     assert moved_while_it_lies(flow) == {f"{flow.name}-root": f"{flow.name}-logs", f"{flow.name}-logs": f"{flow.name}-root"}
 
 
+@pytest.mark.slow
 def test_names_that_hold_one_another(lab: Lab) -> None:
     """Disks named data, data-2 and disk are mixed up by the manifests alone."""
     lab.plant([*(disk(name) for name in ("data", "data-2", "disk")), machine("substrings", ("data", "data-2", "disk"), strategy="Always")])

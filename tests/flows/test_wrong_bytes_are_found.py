@@ -103,6 +103,7 @@ def swapped_disk(flow: Flow) -> None:
     flow.when("create-target", "", lambda: flow.lab.east.trouble.clear(order))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "format"), [(short_gzip, Format.GZIP), (swapped_disk, Format.RAW)])
 def test_wrong_bytes_pass_for_moved_without_a_proof(begin: Begin, spoil: Callable[[Flow], None], format: Format) -> None:
     """CDI, and a move with --verify off, call a wrong disk well; with the proof that is the default the target never starts on it."""

@@ -170,6 +170,7 @@ def test_with_an_agent_the_copy_is_whole_and_the_guest_goes_on(lab: Lab, api: Cl
     assert consistency(cuts(lab, api, limited)) is Consistency.TORN
 
 
+@pytest.mark.slow
 def test_without_an_agent_the_copy_is_torn(lab: Lab, api: Cluster) -> None:
     """Nothing holds the guest still, and the volumes are cut one after the other; each of them alone is of one moment."""
     plant(lab, "b", 2, agent=False)

@@ -105,6 +105,7 @@ def test_a_volume_that_is_left_out(stage: Stage) -> None:
     assert f"disk {scene.name}-root is not in the snapshot" in words_of(seen.problems)
 
 
+@pytest.mark.slow
 def test_a_freeze_that_fails(stage: Stage) -> None:
     """KubeVirt tries again until its deadline, and gives up; its words are told, and the run is over."""
     scene = stage(strategy="Always", agent=True, method=COPY)
