@@ -220,8 +220,11 @@ def test_a_proof_that_could_not_be_written_is_not_begun(scene: Scene) -> None:
 def test_a_source_that_is_started_right_before_a_comparison(stage: Stage) -> None:
     """Its export loses its links between look and act: nothing is begun, and the next look says who took the disk."""
     scene = stage(verify=Verify.FULL).to("create-target")
-    while scene.look(STEP).reason != "ProofToBegin":
-        scene.act(STEP) if scene.look(STEP).state is State.NEEDED else scene.lab.clock.sleep(1)
+    while (seen := scene.look(STEP)).reason != "ProofToBegin":
+        if seen.state is State.NEEDED:
+            scene.act(STEP)
+        else:
+            scene.lab.clock.sleep(1)
     scene.start(scene.east)
     scene.until(lambda: links_of(scene.east.get(EXPORT, scene.x.migration.names.export)) is None)
     assert scene.writes(lambda: scene.act(STEP)) == []
