@@ -30,7 +30,8 @@ TOLD_BY = {Outcome.PROVEN: "verify-disks", Outcome.RETIRED: "retire-source"}
 """Outcomes of which the last words of a step tell more than one word can: how deep, and what is left."""
 
 DIGEST_SHOWN = len("sha256:") + 24
-MESSAGE_SHOWN = 48
+MESSAGE_SHOWN = 46
+"""Characters of a message beside a step, so that a line has 80."""
 
 
 def report_text(report: Report) -> str:
@@ -101,6 +102,6 @@ def _short(digest: str) -> str:
 
 
 def _steps(report: Report) -> str:
-    rows = [f"    {step.step:<15}  {human_duration(step.seconds):>10}  {_cut(step.message)}" for step in report.steps if step.acts]
+    rows = [f"    {step.step:<16}  {human_duration(step.seconds):>10}  {_cut(step.message)}" for step in report.steps if step.acts]
     ended = f"  took      from {stamp(report.started)} to {stamp(report.finished)}" if report.started and report.finished else "  took"
     return "\n".join([ended, *rows])
