@@ -9,6 +9,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,16 @@ class Runtime:
         self._events: dict[tuple[str, ...], tuple[str, int]] = {}
         self._numbers = itertools.count()
         self._lock = threading.RLock()
+        self._met: dict[str, datetime] = {}
+
+    def age(self, obj: Object) -> timedelta:
+        """Return how long an object has been there, in lab time: since it was first asked for.
+
+        A real API server stamps objects with the time of the machine, which lab time leaves behind.
+        """
+        now = self.clock.now()
+        with self._lock:
+            return now - self._met.setdefault(obj["metadata"]["uid"], now)
 
     def cache(self, kind: Kind) -> Cache:
         """Return the cache of a kind; its watch starts with the first call."""

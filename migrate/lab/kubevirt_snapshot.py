@@ -63,7 +63,7 @@ class SnapshotController(Controller):
             return None
         vm = api.get(VM, snapshot["spec"]["source"]["name"], namespace)
         content = api.get(SNAPSHOT_CONTENT, content_name(snapshot), namespace)
-        ending = is_ending(snapshot, self.clock.now())
+        ending = is_ending(snapshot, self.runtime.age(snapshot))
         if not ending and FINALIZER not in (snapshot["metadata"].get("finalizers") or ()):
             snapshot = self._finalized(snapshot, [*(snapshot["metadata"].get("finalizers") or ()), FINALIZER])
         free, again, words = True, None, ""
@@ -83,7 +83,7 @@ class SnapshotController(Controller):
             return None
         if again is not None:
             return again
-        late = late_s(snapshot, self.clock.now())
+        late = late_s(snapshot, self.runtime.age(snapshot))
         return -late + 0.01 if in_progress(snapshot) and late is not None and late < 0 else None
 
     def _advance(self, snapshot: Object, vm: Object, content: Object | None) -> tuple[Object, float | None, str]:
@@ -153,7 +153,7 @@ class SnapshotController(Controller):
                 status.pop(key, None)
                 if key in content["status"]:
                     status[key] = content["status"][key]
-        if exceeded({**snapshot, "status": status}, self.clock.now()):
+        if exceeded({**snapshot, "status": status}, self.runtime.age(snapshot)):
             status["phase"] = "Failed"
             self._say(status, "Failure", "True", EXCEEDED)
             self._say(status, "Progressing", "False", "Operation failed")

@@ -49,7 +49,7 @@ class ContentController(Controller):
         if content is None:
             return None
         snapshot = self.runtime.api.get(SNAPSHOT, content["spec"]["virtualMachineSnapshotName"], namespace)
-        if snapshot is None or is_ending(snapshot, self.clock.now()):
+        if snapshot is None or is_ending(snapshot, self.runtime.age(snapshot)):
             if snapshot is not None:
                 self._thaw_if_possible(snapshot)
             content = self._released(content)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from migrate.kube.kinds import DATAVOLUME, POD, PVC, SNAPSHOT, STORAGECLASS, STORAGEPROFILE, VMI, VOLUMESNAPSHOTCLASS
 from migrate.lab.controller import Key, Object, Runtime
-from migrate.lab.gotime import duration, moment
+from migrate.lab.gotime import duration
 from migrate.lab.kubevirt_snapshot_source import Storage, View
 
 CONTENT_FINALIZER = "snapshot.kubevirt.io/vmsnapshotcontent-protection"
@@ -32,12 +32,12 @@ def failure_deadline(snapshot: Object) -> str:
     return str(snapshot["spec"].get("failureDeadline") or _DEADLINE)
 
 
-def late_s(snapshot: Object, now: datetime) -> float | None:
-    """Return by how many seconds the deadline has passed, negative before it; None without a deadline."""
+def late_s(snapshot: Object, age: timedelta) -> float | None:
+    """Return by how many seconds the deadline of a snapshot of this age has passed, negative before it; None without a deadline."""
     limit = duration(failure_deadline(snapshot))
     if limit <= timedelta(0):
         return None
-    return (now - moment(snapshot["metadata"]["creationTimestamp"]) - limit).total_seconds()
+    return (age - limit).total_seconds()
 
 
 def in_progress(snapshot: Object) -> bool:
@@ -45,11 +45,11 @@ def in_progress(snapshot: Object) -> bool:
     return (snapshot.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
 
 
-def exceeded(snapshot: Object, now: datetime) -> bool:
+def exceeded(snapshot: Object, age: timedelta) -> bool:
     """Tell whether a snapshot has failed, or is about to: nothing else but its deadline makes it fail."""
     if (snapshot.get("status") or {}).get("phase") == "Failed":
         return True
-    late = late_s(snapshot, now)
+    late = late_s(snapshot, age)
     return in_progress(snapshot) and late is not None and late > 0
 
 
@@ -58,9 +58,9 @@ def is_deleted(snapshot: Object) -> bool:
     return bool(snapshot["metadata"].get("deletionTimestamp"))
 
 
-def is_ending(snapshot: Object, now: datetime) -> bool:
+def is_ending(snapshot: Object, age: timedelta) -> bool:
     """Tell whether a snapshot is deleted or over its deadline."""
-    return is_deleted(snapshot) or exceeded(snapshot, now)
+    return is_deleted(snapshot) or exceeded(snapshot, age)
 
 
 def drops_content(snapshot: Object, content: Object) -> bool:

@@ -15,6 +15,7 @@ from migrate.lab.kubevirt_guest import read_guest_log
 from migrate.model import labels
 from migrate.model.errors import Blocked
 from migrate.model.migration import Identity, Names, Start, Verify
+from migrate.model.observation import State
 from migrate.model.report import Outcome
 from migrate.model.snapshot import Consistency
 from migrate.workflow.afterwards import Afterwards
@@ -151,7 +152,7 @@ def test_a_stop_keeps_the_snapshot_that_disks_are_of(begin: Begin) -> None:
     more += [{"op": "add", "path": "/spec/template/spec/domain/devices/disks/-", "value": {"name": "more", "disk": {"bus": "virtio"}}}]
     flow.east.patch(VM, flow.name, more)
     flow._meddles.clear()
-    flow.when("verify-disks", "Comparing", interrupt)
+    flow.when("verify-disks", State.NEEDED, interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     vm = flow.vm()
     assert snapshot(flow) == before
