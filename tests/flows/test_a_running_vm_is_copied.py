@@ -170,7 +170,7 @@ def test_what_the_vm_named_then_travels(begin: Begin) -> None:
         return [secret(f"{name}-{word}") for word in ("then", "now")]
 
     flow = begin(strategy="Halted", playbook=COPY, alter=alter)
-    flow.when("verify-disks", "Comparing", interrupt)
+    flow.when("verify-disks", State.NEEDED, interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     spec = flow.vm()["spec"]["template"]["spec"]  # type: ignore[index]
     volumes = [{**one, "secret": {"secretName": f"{flow.name}-now"}} if "secret" in one else one for one in spec["volumes"]]

@@ -17,7 +17,7 @@ MOMENTS = [
     ("publish-disks", ""),
     ("import-disks", "Importing"),
     ("create-target", ""),
-    ("verify-disks", "Comparing"),
+    ("verify-disks", "ProofToBegin"),
     ("start-target", "NotStarted"),
 ]
 
