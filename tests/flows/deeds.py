@@ -157,7 +157,7 @@ def a_move_is_taken_back(stage: Stage) -> None:
     """An undo after the target VM was made: all that we made goes, and the source, which is Manual, runs again."""
     flow = stage.plant(strategy="Manual")
     ask_to_start(flow)
-    flow.when("verify-disks", "Comparing", interrupt)
+    flow.when("verify-disks", "ProofToBegin", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     assert flow.undo().report.outcome is Outcome.UNDONE
     flow.until(flow.runs, what="the source runs again")
@@ -231,7 +231,7 @@ def what_a_vm_names_is_carried(stage: Stage) -> None:
     stage.lab.plant([secret("key", **here), config_map("conf", **here), own, config_map("conf", "other", cluster="west", **here)])
     flow = stage.plant(alter=refer, references=References.REPLACE)
     assert any("create Secret" in line for line in planned_as_copy(flow).writes)
-    flow.when("verify-disks", "Comparing", interrupt)
+    flow.when("verify-disks", "ProofToBegin", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     assert (flow.west.get(CONFIGMAP, "conf") or {})["data"] == {"a": "plain"}
     assert flow.undo().report.outcome is Outcome.UNDONE
@@ -293,7 +293,7 @@ def a_vm_that_goes_on_is_copied(stage: Stage) -> None:
     flow.until(flow.runs)
     assert flow.plan().report.outcome is Outcome.PLANNED
     flow.lab.west.trouble.set("importer", "delay", seconds=30, times=1)
-    flow.when("verify-disks", "Comparing", interrupt)
+    flow.when("verify-disks", "ProofToBegin", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     with ExitStack() as stack:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))

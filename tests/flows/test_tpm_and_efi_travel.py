@@ -74,7 +74,7 @@ def test_files_and_label_arrive(flow: Flow) -> None:
 
 def test_an_undo_removes_it(flow: Flow) -> None:
     """What was sent is removed with the disks, and the source runs again with its own."""
-    flow.when("verify-disks", "Comparing", interrupt)
+    flow.when("verify-disks", "ProofToBegin", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     assert states(flow, "west")
     assert flow.undo().report.outcome is Outcome.UNDONE
