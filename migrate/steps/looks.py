@@ -136,7 +136,10 @@ def moved_and_lost(x: Crossing, vm: Object | None) -> Observation | None:
 
 
 def _lost(x: Crossing) -> Iterator[str]:
-    """Say what of a target that was started is not there, or is another: its VM, its disks, and the claims that its guest wrote to."""
+    """Say what of a target that was started is not there, or is another: its VM, its disks, and the claims that its guest wrote to.
+
+    TPM and EFI state may get another claim in a live migration.
+    """
     m, vm = x.migration, _target(x)
     if vm is None:
         yield f"VM {m.target} is not there any more"
@@ -147,7 +150,7 @@ def _lost(x: Crossing) -> Iterator[str]:
         noted = started_of(volumes.get(disk.target))
         if disk.target not in volumes:
             yield f"disk {disk.target} is not there any more"
-        elif noted is not None and claim_there(claims.get(disk.target)) != noted.claim:
+        elif noted is not None and not disk.archive and claim_there(claims.get(disk.target)) != noted.claim:
             yield f"the claim of disk {disk.target} is gone, or is another one than its guest wrote to"
 
 
@@ -164,13 +167,6 @@ def started_at(x: Crossing) -> str:
         return at or ""
     waits = vm is not None and labels.is_ours(vm, x.migration.id) and set_by(vm, labels.OWNER)
     return "" if waits and not instance_alive(x.target.get(VMI, x.migration.target.name)) else noted
-
-
-def unmarked(x: Crossing) -> list[tuple[Object, str]]:
-    """List the disks that do not say yet that a guest may write to the claim they have now, each with the uid of that claim."""
-    claims, wanted = made_by_cdi(x, PVC), {disk.target for disk in x.migration.disks}
-    found = ((one, claim_there(claims.get(name_of(one)))) for one in disks_there(x) if name_of(one) in wanted)
-    return [(one, claim) for one, claim in found if (note := started_of(one)) is None or note.claim != claim]
 
 
 def _target(x: Crossing) -> dict[str, Any] | None:

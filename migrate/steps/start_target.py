@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 
-from migrate.kube.kinds import DATAVOLUME, VM, VMI
+from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.migration import Disk
@@ -18,7 +18,8 @@ from migrate.model.observation import Observation, State, blocked, done, needed,
 from migrate.model.was import Was
 from migrate.reading.common import generic
 from migrate.reading.machine import instance_alive, set_by, strategy_of, written_was
-from migrate.reading.started import Started
+from migrate.reading.proof import claim_there
+from migrate.reading.started import Started, started_of
 from migrate.reading.starting import read_running
 from migrate.steps import going_back, looks, patches, proving, stamps, strategies
 from migrate.steps.base import Crossing, Limits
@@ -53,7 +54,7 @@ class StartTarget:
         if strategy_of(vm) == going.run_strategy and not going.starts:
             return done("LeftHalted", going.note or f"run strategy {going.run_strategy}, not started ({_wish(x, was)})")
         not_yet = _not_ready(x) if going.starts else None
-        if not_yet is None and going.starts and looks.unmarked(x):
+        if not_yet is None and going.starts and _unmarked(x):
             return needed("StartToNote", "the disks are marked as written to by a guest, then the target is started")
         return not_yet or needed("NotStarted", f"run strategy {strategy_of(vm)}, to be {going.run_strategy}")
 
@@ -67,7 +68,7 @@ class StartTarget:
         going, at = strategies.on_target(was, x.migration.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         begun = labels.STARTED in annotations_of(vm)
         theirs = not begun and _taken_over(x, vm, going)
-        unmarked = looks.unmarked(x) if going.starts or theirs else []
+        unmarked = _unmarked(x) if going.starts or theirs else []
         for volume, claim in unmarked:
             note = patches.annotate(volume, {labels.STARTED: Started(at, claim).to_json()})
             x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, note))
@@ -104,13 +105,20 @@ def _taken_over(x: Crossing, vm: Object, going: Going) -> bool:
     return bool(alive and looks.started_at(x)) if going.starts else alive or not set_by(vm, labels.OWNER)
 
 
+def _unmarked(x: Crossing) -> list[tuple[Object, str]]:
+    """List the disks that do not say yet that a guest may write to the claim they have now, each with the uid of that claim."""
+    claims, wanted = looks.made_by_cdi(x, PVC), {disk.target for disk in x.migration.disks}
+    found = ((one, claim_there(claims.get(name_of(one)))) for one in looks.disks_there(x) if name_of(one) in wanted)
+    return [(one, claim) for one, claim in found if (note := started_of(one)) is None or note.claim != claim]
+
+
 def _theirs(x: Crossing, vm: Object) -> Observation:
     """Leave a target to whoever took it over; what remains to be done is to note on its disks that a guest may have written to them."""
     found = proving.copies(x)
     unproven = proving.unproven(x, found)
     if unproven:
         return _unproven(unproven, "is not proven")
-    if looks.unmarked(x):
+    if _unmarked(x):
         return needed("StartToNote", f"somebody started {x.migration.target} or changed its run strategy; that is noted on its disks")
     return done("StartedByAnother", f"somebody set {x.migration.target} to run strategy {strategy_of(vm)}; it is left as they wish")
 
