@@ -1,0 +1,31 @@
+"""A copy is made, and told about, from the snapshot that its disks are of: not from an earlier one, nor from the source as it is now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrate.kube.kinds import DATAVOLUME
+from migrate.model import labels
+from migrate.model.report import Outcome
+from migrate.model.snapshot import Consistency
+from tests.flows.conftest import Begin
+from tests.flows.flow import interrupt
+
+COPY = "snapshot-copy"
+
+
+def test_the_report_is_about_the_snapshot_that_was_copied(begin: Begin) -> None:
+    """A run that was cut had taken one, which went; the guest started; the next run took another: that one and its worth are told."""
+    flow = begin(strategy="Halted", playbook=COPY)
+    flow.when("publish-disks", "ExportPending", interrupt)
+    first = flow.move().report.snapshot
+    assert first is not None
+    assert first.consistency is Consistency.OFFLINE
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    report = flow.move().report
+    assert (report.outcome, report.problems) == (Outcome.COPIED, ())
+    assert report.snapshot is not None
+    noted: dict[str, Any] = flow.west.get(DATAVOLUME, f"{flow.name}-root")["metadata"]["annotations"]  # type: ignore[index]
+    assert report.snapshot.uid == noted[labels.SOURCE_GENERATION] != first.uid
+    assert report.snapshot.consistency is Consistency.CRASH
