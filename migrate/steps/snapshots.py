@@ -86,12 +86,15 @@ def lost(x: Crossing, made: Sequence[Object]) -> Observation | None:
 
 
 def settled(x: Crossing, made: Sequence[Object]) -> bool:
-    """Tell whether the snapshot has served: every disk is there with its bytes and proven, all of one and the same snapshot."""
+    """Tell whether the snapshot has served: every disk is there with its bytes and proven, all of one and the same snapshot; and the VM.
+
+    The VM is made from it after the disks, so a copy that asks for no proof has its disks whole before that.
+    """
     there = {name_of(disk): disk for disk in made if not leaving(disk)}
     versions = {_version_of(disk) for disk in there.values()}
     if len(versions) > 1 or any(disk.target not in there for disk in x.migration.disks):
         return False
-    return all(_whole(x, disk, versions) for disk in there.values())
+    return all(_whole(x, disk, versions) for disk in there.values()) and _made(x) is not None
 
 
 def look_at_guest(x: Crossing, vmi: Object | None) -> None:
@@ -132,6 +135,12 @@ def _whole(x: Crossing, disk: Object, versions: set[str]) -> bool:
     return proof is not None and {proof.source_generation} == versions and proof.claim == claim != ""
 
 
+def _made(x: Crossing) -> Object | None:
+    """Return the target VM, None while it is not made, or not ours."""
+    vm = x.target.get(VM, x.migration.target.name)
+    return vm if vm is not None and labels.is_ours(vm, x.migration.id) else None
+
+
 def _version_of(disk: Object) -> str:
     return annotations_of(disk).get(labels.SOURCE_GENERATION, "none")
 
@@ -146,11 +155,10 @@ def _stale(x: Crossing, stale: Sequence[str]) -> Problem:
 
 
 def _gone(x: Crossing, made: Sequence[Object]) -> Problem:
-    vm = x.target.get(VM, x.migration.target.name)
-    whole = [vm] if vm is not None and labels.is_ours(vm, x.migration.id) else []
-    names = ", ".join(name_of(one) for one in (*made, *whole))
+    vm = _made(x)
+    names = ", ".join(name_of(one) for one in (*made, *([vm] if vm is not None else [])))
     return Problem(
-        f"the snapshot {x.migration.names.snapshot} is gone before every disk was copied and proven",
+        f"the snapshot {x.migration.names.snapshot} is gone before every disk was copied and proven, and the VM made",
         where="source",
         why="somebody removed it" + (f"; what is on the target cannot be completed: {names}" if names else ""),
         now="take this migration back with `migrate undo` (it removes that), then copy the VM anew"

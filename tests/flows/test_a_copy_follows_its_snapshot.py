@@ -6,6 +6,8 @@ from typing import Any
 
 from migrate.kube.kinds import DATAVOLUME
 from migrate.model import labels
+from migrate.model.migration import Verify
+from migrate.model.observation import State
 from migrate.model.report import Outcome
 from migrate.model.snapshot import Consistency
 from tests.flows.conftest import Begin
@@ -29,3 +31,17 @@ def test_the_report_is_about_the_snapshot_that_was_copied(begin: Begin) -> None:
     noted: dict[str, Any] = flow.west.get(DATAVOLUME, f"{flow.name}-root")["metadata"]["annotations"]  # type: ignore[index]
     assert report.snapshot.uid == noted[labels.SOURCE_GENERATION] != first.uid
     assert report.snapshot.consistency is Consistency.CRASH
+
+
+def test_an_unproven_copy_keeps_it_until_the_vm_is_made(begin: Begin) -> None:
+    """With `--verify off` disks want it no more once they are imported, but the VM is made from it: the next run goes on, and ends well."""
+    flow = begin(strategy="Halted", playbook=COPY, verify=Verify.OFF)
+    flow.when("import-disks", State.DONE, interrupt)
+    ending = flow.move()
+    assert ending.report.outcome is Outcome.INTERRUPTED
+    assert flow.vm("west") is None
+    assert any(line.startswith("stays: ") and "snapshot" in line for line in ending.report.now)
+    report = flow.move().report
+    assert (report.outcome, report.problems) == (Outcome.COPIED, ())
+    assert flow.vm("west") is not None
+    assert flow.unequal() == []
