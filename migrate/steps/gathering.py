@@ -56,8 +56,9 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     """
     m = x.migration
     vm, vmi = x.source.get(VM, m.source.name), x.source.get(VMI, m.source.name)
-    was = was_of(vm, vmi) if vm is not None else Was()
-    copied = _held(x) or vm
+    held = _held(x)
+    copied = held or vm
+    was = snapshots.was(x, held) if held is not None else was_of(vm, vmi) if vm is not None else Was()
     claims = {disk.pvc: found for disk in m.disks if (found := x.source.get(PVC, disk.pvc)) is not None}
     for name in (snapshots.restored_name(x, disk.pvc) for disk in m.disks if m.copies):
         if (restored := x.source.get(PVC, name)) is not None:

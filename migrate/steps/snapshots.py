@@ -19,6 +19,8 @@ from migrate.model.migration import Verify
 from migrate.model.objects import Object, annotations_of, dig, leaving, name_of, uid_of
 from migrate.model.observation import Observation, blocked
 from migrate.model.snapshot import Taken
+from migrate.model.was import Was
+from migrate.reading.machine import was_held, written_was
 from migrate.reading.proof import claim_there, proof_of
 from migrate.reading.snapshot import is_frozen, machine_in, taken_of, usable
 from migrate.steps.base import Crossing
@@ -65,6 +67,11 @@ def machine(x: Crossing) -> dict[str, Any] | None:
     """Return the VM as our snapshot holds it; None without a usable snapshot."""
     snapshot = found(x)
     return machine_in(content_of(x, snapshot)) if usable(snapshot) else None
+
+
+def was(x: Crossing, vm: Object) -> Was:
+    """Return what the VM was that our snapshot holds; what only its instance told stands on the snapshot itself."""
+    return was_held(vm, written_was(found(x) or {}))
 
 
 def version(x: Crossing, made: Sequence[Object]) -> str | None:

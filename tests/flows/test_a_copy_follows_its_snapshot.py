@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrate.kube.kinds import DATAVOLUME
+from migrate.kube.kinds import DATAVOLUME, VM
 from migrate.model import labels
-from migrate.model.migration import Verify
+from migrate.model.migration import Identity, Verify
 from migrate.model.observation import State
 from migrate.model.report import Outcome
 from migrate.model.snapshot import Consistency
@@ -45,3 +45,22 @@ def test_an_unproven_copy_keeps_it_until_the_vm_is_made(begin: Begin) -> None:
     assert (report.outcome, report.problems) == (Outcome.COPIED, ())
     assert flow.vm("west") is not None
     assert flow.unequal() == []
+
+
+def test_a_copy_that_stays_the_machine_keeps_what_only_the_instance_knew(begin: Begin) -> None:
+    """`--identity keep`: MAC and uuid are those that the guest had at the snapshot: no spec names them, and it stopped then."""
+    flow = begin(strategy="Always", playbook=COPY, identity=Identity.KEEP)
+    flow.until(flow.runs)
+    instance = flow.instance()
+    assert instance is not None
+    flow.when("publish-disks", "", lambda: flow.set_strategy("Halted"))
+    flow.when("verify-disks", "Comparing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    flow.west.delete(VM, flow.name)
+    flow.until(lambda: flow.vm("west") is None and flow.instance() is None)
+    report = flow.move().report
+    assert (report.outcome, report.problems) == (Outcome.COPIED, ())
+    domain: dict[str, Any] = flow.vm("west")["spec"]["template"]["spec"]["domain"]  # type: ignore[index]
+    macs = [card["mac"] for card in instance["status"]["interfaces"]]
+    assert [card.get("macAddress") for card in domain["devices"]["interfaces"]] == macs
+    assert domain["firmware"]["uuid"] == instance["spec"]["domain"]["firmware"]["uuid"]
