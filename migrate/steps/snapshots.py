@@ -22,7 +22,7 @@ from migrate.model.snapshot import Taken
 from migrate.model.was import Was
 from migrate.reading.machine import was_held, written_was
 from migrate.reading.proof import claim_there, proof_of
-from migrate.reading.snapshot import is_frozen, machine_in, taken_of, usable
+from migrate.reading.snapshot import claims_in, is_frozen, machine_in, taken_of, usable
 from migrate.steps.base import Crossing
 from migrate.steps.work import Works
 
@@ -124,7 +124,10 @@ def taken(x: Crossing) -> Taken | None:
 
 def restored(x: Crossing) -> list[str]:
     """Name the claims that KubeVirt restored from the snapshot for our export and that are still there; they go with the export."""
-    names = [restored_name(x, disk.pvc) for disk in x.migration.disks] if x.migration.copies else []
+    if not x.migration.copies:
+        return []
+    claims = dict.fromkeys((*(disk.pvc for disk in x.migration.disks), *claims_in(content_of(x, found(x)))))
+    names = [restored_name(x, claim) for claim in claims]
     return [name for name in names if x.source.get(PVC, name) is not None]
 
 
