@@ -61,7 +61,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
             "say --references replace or skip, or make it equal",
         ),
         "ReferencesLacking": Reason(
-            "the VM that the snapshot holds names more than the source does now, and the target lacks some of it",
+            "the VM that the snapshot holds names more than the source does now; some of it is missing, or differs",
             "cure every problem that is listed, then run the same command again: it takes another snapshot",
         ),
         "Kept": Reason("record and namespace stay when a migration is taken back"),
