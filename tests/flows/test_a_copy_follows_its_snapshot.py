@@ -21,7 +21,7 @@ COPY = "snapshot-copy"
 def test_the_report_is_about_the_snapshot_that_was_copied(begin: Begin) -> None:
     """A run that was cut had taken one, which went; the guest started; the next run took another: that one and its worth are told."""
     flow = begin(strategy="Halted", playbook=COPY)
-    flow.when("publish-disks", "ExportPending", interrupt)
+    flow.when("publish-disks", State.NEEDED, interrupt)
     first = flow.move().report.snapshot
     assert first is not None
     assert first.consistency is Consistency.OFFLINE
@@ -56,7 +56,7 @@ def test_a_copy_that_stays_the_machine_keeps_what_only_the_instance_knew(begin: 
     instance = flow.instance()
     assert instance is not None
     flow.when("publish-disks", "", lambda: flow.set_strategy("Halted"))
-    flow.when("verify-disks", "Comparing", interrupt)
+    flow.when("create-target", State.DONE, interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     flow.west.delete(VM, flow.name)
     flow.until(lambda: flow.vm("west") is None and flow.instance() is None)
@@ -98,7 +98,7 @@ def told(flow: Flow, step: str) -> str:
 def test_what_only_the_running_guest_names_travels(begin: Begin) -> None:
     """A guest that runs with an older spec is copied with that, and so with what that names; an undo takes it back, also after a cut."""
     flow = older(begin)
-    flow.when("publish-disks", "ExportPending", interrupt)
+    flow.when("publish-disks", State.NEEDED, interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     assert "the copy is made of the older one" in told(flow, "check-both")
     assert carried(flow) == ["then"]
