@@ -8,6 +8,7 @@ from datetime import datetime
 
 from migrate.model.errors import Problem
 from migrate.model.inventory import Carry, ExportHost, Inventory, ManagedBy, Reference, Trust
+from migrate.model.migration import Disk
 from migrate.model.objects import Object
 from migrate.model.was import Was
 
@@ -77,6 +78,8 @@ class Facts:
     """Source PVCs by name, those included that were restored from our snapshot."""
     there: Mapping[tuple[str, str], Object] = field(default_factory=dict)
     """What is on the target under names we want: (kind, name) → object; VirtualMachine, DataVolume, PersistentVolumeClaim."""
+    dumps: tuple[Disk, ...] = ()
+    """Claims of memory dumps: no disks, and yet snapshotted and restored with them."""
     inventory: Inventory = field(default_factory=lambda: Inventory(()))
     """Of the source VM (reading/inventory.py)."""
     managers: tuple[ManagedBy, ...] = ()

@@ -31,7 +31,7 @@ COMPARED = f"{PREFIX}/compared"
 """Annotation on a target disk, as PROOF: its latest comparison where that was less deep than the proof, which it does not replace."""
 
 WAS = f"{PREFIX}/was"
-"""Annotation on the source VM, written in the same write that halts it: JSON of what it was before. Of a copy, on the target VM."""
+"""Annotation on the source VM, written in the same write that halts it: JSON of what it was before. On a copy and its snapshot as well."""
 
 HALTED_BY = f"{PREFIX}/halted-by"
 """Annotation on the source VM: id of the migration that halted it."""

@@ -60,6 +60,10 @@ _TABLE: dict[str, dict[str, Reason]] = {
             "the target has a Secret or ConfigMap of a name that the VM uses, with other content",
             "say --references replace or skip, or make it equal",
         ),
+        "ReferencesLacking": Reason(
+            "the VM that the snapshot holds names more than the source does now; some of it is missing, or differs",
+            "cure every problem that is listed, then run the same command again: it takes another snapshot",
+        ),
         "Kept": Reason("record and namespace stay when a migration is taken back"),
     },
     "Source": {

@@ -44,8 +44,11 @@ class Taken:
     @property
     def words(self) -> str:
         """Say what it is worth, in half a sentence."""
-        seconds = self.frozen_s
-        frozen = f"; its file systems were frozen for about {seconds:.0f} s" if seconds is not None else ""
+        frozen, seconds = "", self.frozen_s
+        if seconds is not None:
+            frozen = f"; its file systems were frozen for about {seconds:.0f} s"
+        elif self.frozen is not None:
+            frozen = f"; its file systems were frozen since {_text(self.frozen)}, and not seen going on"
         return f"{self.consistency} ({self.because}{frozen})"
 
     def to_json(self) -> dict[str, Any]:

@@ -33,6 +33,16 @@ def claims_of(vm: Object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(claim for volume in volumes_of(vm) if (claim := claim_of(volume))))
 
 
+def dumps_of(vm: Object) -> tuple[str, ...]:
+    """Return the names of the PVCs that hold memory dumps of the VM; they are no disks, and are snapshotted with them."""
+    return tuple(dict.fromkeys(str(claim) for volume in volumes_of(vm) if (claim := dig(volume, "memoryDump", "claimName"))))
+
+
+def dump(pvc: Object) -> Disk:
+    """Return a claim with a memory dump, as far as it takes room."""
+    return Disk("", name_of(pvc), "", capacity_bytes(pvc), str(dig(pvc, "spec", "storageClassName", default="")))
+
+
 def disks_of(
     vm: Object,
     pvcs: Mapping[str, Object],

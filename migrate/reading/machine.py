@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -93,6 +94,25 @@ def was_of(vm: Object, vmi: Object | None) -> Was:
         grace_s=None if grace is None else int(grace),
         node_selector=_unfenced(selector),
     )
+
+
+def was_snapshotted(vm: Object, vmi: Object | None) -> Was:
+    """Collect what the VM is while a snapshot of it is taken: of one that runs, the identity of its instance, not of its newer spec."""
+    was = was_of(vm, vmi)
+    if vmi is None or not instance_alive(vmi):
+        return was
+    firmware = dig(vmi, "spec", "domain", "firmware", default={})
+    return replace(was, macs=_macs({}, vmi), uuid=str(firmware.get("uuid") or was.uuid), serial=str(firmware.get("serial") or ""))
+
+
+def was_held(vm: Object, noted: Was | None) -> Was:
+    """Return what the VM was that a snapshot holds: as that says, else as was noted when the snapshot was made (None = nothing was)."""
+    was = was_of(vm, None)
+    if noted is None:
+        return was
+    firmware = _template(vm, "domain", "firmware", default={})
+    uuid = str(firmware.get("uuid") or noted.uuid or was.uuid)
+    return replace(was, macs={**noted.macs, **was.macs}, uuid=uuid, serial=was.serial or noted.serial)
 
 
 def derived_uuid(vm_name: str) -> str:

@@ -109,6 +109,13 @@ def machine_in(content: Object | None) -> dict[str, Any] | None:
     return dict(machine) if isinstance(machine, Mapping) else None
 
 
+def claims_in(content: Object | None) -> tuple[str, ...]:
+    """Name the claims that the snapshot holds, those of memory dumps included: an export restores them all."""
+    backups = dig(content, "spec", "volumeBackups", default=())
+    names = (str(dig(backup, "persistentVolumeClaim", "metadata", "name", default="")) for backup in backups)
+    return tuple(name for name in names if name)
+
+
 def _consistency(said: set[str]) -> tuple[Consistency, str]:
     """Judge by the indications (section 6): none is offline; an agent that could not hold the guest still is as good as none."""
     if "Online" not in said:

@@ -11,6 +11,8 @@ from migrate.model.objects import Object, annotations_of, condition, dig, genera
 from migrate.rendering.findings import Finding, at, block, warn
 from migrate.rendering.translate import translate
 
+_NEWER = "the target starts with the newer one"
+
 
 def check_machine(facts: Facts, m: Migration) -> Iterator[Finding]:
     """Yield what is found about the source VM."""
@@ -58,9 +60,8 @@ def _state(facts: Facts, vm: Object, m: Migration, where: str) -> Iterator[Findi
     restart = condition(vm, "RestartRequired")
     if restart is not None and restart.true:
         why = restart.message or "KubeVirt says RestartRequired"
-        yield warn(
-            "the guest runs with an older spec than the VM has now", where=where, why=why, now="the target starts with the newer one"
-        )
+        now = "the copy is made of the older one; restart the VM first if it is to have the newer" if m.copies else _NEWER
+        yield warn("the guest runs with an older spec than the VM has now", where=where, why=why, now=now)
 
 
 def _history(vm: Object, m: Migration, where: str) -> Iterator[Finding]:

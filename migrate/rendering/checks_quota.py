@@ -56,11 +56,12 @@ def check_quota(facts: Facts, m: Migration) -> Iterator[Finding]:
 def _restore_needs(facts: Facts, m: Migration) -> Needs:
     """Sum up what an export of a snapshot takes on the source; what is there already of this copy is counted as used."""
     needs: dict[str, Decimal] = defaultdict(Decimal)
-    absent = [disk for disk in m.disks if f"{m.names.export}-{disk.pvc}" not in facts.pvcs]
+    wanted = (*m.disks, *facts.dumps)
+    absent = [disk for disk in wanted if f"{m.names.export}-{disk.pvc}" not in facts.pvcs]
     for disk in absent:
         _claim(needs, disk.storage_class, disk.capacity_bytes)
-    if dig(facts.vm, "status", "snapshotInProgress") != m.names.snapshot and len(absent) == len(m.disks):
-        needs[_SNAPSHOTS] += len(m.disks)
+    if dig(facts.vm, "status", "snapshotInProgress") != m.names.snapshot and len(absent) == len(wanted):
+        needs[_SNAPSHOTS] += len(wanted)
     for key, amount in _pods(1, _EXPORTER).items() if absent else ():
         needs[key] += amount
     return needs

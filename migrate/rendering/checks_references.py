@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from migrate.model.facts import Facts
+from migrate.model.facts import Facts, Named
 from migrate.model.inventory import Carry, Reference, Rule, Standing
 from migrate.model.migration import Migration, References, Start
 from migrate.rendering.findings import Finding, at, block, warn
@@ -17,47 +17,51 @@ ASKED_AT_CREATION = frozenset(
 
 def check_references(facts: Facts, m: Migration) -> Iterator[Finding]:
     """Yield what is found about everything that the VM names."""
-    where = at(facts.target)
-    for problem in facts.named.unknown:
+    yield from judge_named(facts.named, m, where=at(facts.target))
+
+
+def judge_named(named: Named, m: Migration, *, where: str) -> Iterator[Finding]:
+    """Yield what is found about what a VM names. `where`: the target, in words."""
+    for problem in named.unknown:
         yield block(problem.what, where=problem.where, why=problem.why, now=problem.now)
-    for carry in facts.named.carries:
-        yield from _carried(carry, facts, m)
-    for reference in facts.named.missing:
-        yield _missing(reference, facts, m)
-    for reference in facts.named.unseen:
+    for carry in named.carries:
+        yield from _carried(carry, m, where)
+    for reference in named.missing:
+        yield _missing(reference, m, where)
+    for reference in named.unseen:
         why = f"the VM names it: {reference.path}; we may not look at it there"
         now = f"see that it is {_place(reference, m)}; without it the VM does not start"
         yield warn(f"nobody knows whether the target has {reference.kind} {reference.name}", where=where, why=why, now=now)
-    for sentence in facts.named.expanded:
+    for sentence in named.expanded:
         yield warn(sentence, where=where, why="the guest is to find the hardware that it had", now="nothing; or create an equal one there")
-    for reference in facts.named.references:
+    for reference in named.references:
         if reference.rule is Rule.KEPT and reference.kind in ("Device", "Scheduler"):
             what = f"the VM asks for the {reference.kind.lower()} {reference.name}"
             now = "see that the target offers it, or the VM will not be scheduled"
             yield warn(what, where=where, why=f"it is named by {reference.path}", now=now)
 
 
-def _carried(carry: Carry, facts: Facts, m: Migration) -> Iterator[Finding]:
+def _carried(carry: Carry, m: Migration, where: str) -> Iterator[Finding]:
     words = f"{carry.reference.kind} {carry.reference.name}"
     match carry.standing:
         case Standing.ABSENT if carry.managed_by:
             why = f"{carry.managed_by} makes it on the source; what is copied stays as it is now"
             now = "let the same make it on the target first, or say --references skip, if it is to follow"
-            yield warn(f"{words} is copied, and a copy does not follow", where=at(facts.target), why=why, now=now)
+            yield warn(f"{words} is copied, and a copy does not follow", where=where, why=why, now=now)
         case Standing.DIFFERS if m.options.references is References.REPLACE and not carry.fixed:
             why, now = "; ".join(carry.differences), "nothing; what it was is kept, and an undo brings it back"
-            yield warn(f"{words} of the target is replaced by the source's", where=at(facts.target), why=why, now=now)
+            yield warn(f"{words} of the target is replaced by the source's", where=where, why=why, now=now)
         case Standing.DIFFERS:
             fixed = f"it cannot be replaced: {carry.fixed}" if carry.fixed else ""
             why = "; ".join(filter(None, (*carry.differences, fixed)))
-            yield block(f"{words} of the target differs from the source's", where=at(facts.target), why=why, now=remedy(carry))
+            yield block(f"{words} of the target differs from the source's", where=where, why=why, now=remedy(carry))
         case Standing.LOST:
             gone = f"{words} is missing on both sides"
-            yield _absent(gone, carry.reference, facts, m, then="create it on the source or the target")
+            yield _absent(gone, carry.reference, m, where, then="create it on the source or the target")
         case Standing.BOUND:
             why = "; its cluster fills it, so a copy would be worth nothing"
             then = "let the target make its own"
-            yield _absent(f"{words} is missing on the target", carry.reference, facts, m, why=why, then=then)
+            yield _absent(f"{words} is missing on the target", carry.reference, m, where, why=why, then=then)
         case _:
             return
 
@@ -69,16 +73,16 @@ def remedy(carry: Carry) -> str:
     return "say --references replace to overwrite it (what it was is kept, and an undo brings it back), or --references skip to use it"
 
 
-def _missing(reference: Reference, facts: Facts, m: Migration) -> Finding:
+def _missing(reference: Reference, m: Migration, where: str) -> Finding:
     what, then = f"{reference.kind} {reference.name} is missing on the target", f"create it {_place(reference, m)} of {m.target.context}"
     if reference.rule is Rule.MAPPED:
         then += ", or name another one with --map-network"
-    return _absent(what, reference, facts, m, then=then)
+    return _absent(what, reference, m, where, then=then)
 
 
-def _absent(what: str, reference: Reference, facts: Facts, m: Migration, *, then: str, why: str = "") -> Finding:
+def _absent(what: str, reference: Reference, m: Migration, where: str, *, then: str, why: str = "") -> Finding:
     """Judge what the VM will not find: in the way of a start, unless the VM can do without, is not started, or others care for it."""
-    where, named = at(facts.target), f"the VM names it: {reference.path}"
+    named = f"the VM names it: {reference.path}"
     if not reference.needed:
         return warn(what, where=where, why=f"{named}, as optional{why}", now=f"{then}, if the guest is to have it")
     if m.options.references is References.SKIP:

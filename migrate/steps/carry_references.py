@@ -1,5 +1,7 @@
 """Bring along the Secrets and ConfigMaps that the VM names and no export carries (docs/what-travels.md), while the source still runs.
 
+What a copy names is what its snapshot holds: of a guest that runs with an older spec than its VM has, that is more than the check saw.
+
 Copies belong to the VM from then on: they stay after the move. An undo removes those that we made and nobody else has come to use, and
 brings back what was there before we replaced it.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from migrate.kube.kinds import CONFIGMAP, SECRET
+from migrate.kube.kinds import CONFIGMAP, SECRET, VM
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.inventory import Standing
@@ -16,11 +18,16 @@ from migrate.model.migration import References
 from migrate.model.objects import Object, dig, leaving, name_of
 from migrate.model.observation import Observation, blocked, done, needed, waiting
 from migrate.reading.carrying import CONTENT, content_of
+from migrate.reading.references import references_of
 from migrate.rendering import frames
-from migrate.rendering.checks_references import remedy
+from migrate.rendering.checks import blocking, warnings
+from migrate.rendering.checks_references import judge_named, remedy
+from migrate.rendering.findings import Finding
 from migrate.steps import carrying, looks, patches, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.carrying import COPIED, Load
+from migrate.steps.expanding import matcher_kinds
+from migrate.steps.referring import collect_named
 
 _TEMPLATES = {SECRET: "target/secret.yaml.j2", CONFIGMAP: "target/configmap.yaml.j2"}
 
@@ -33,12 +40,18 @@ class CarryReferences:
     until: str | None = None
 
     def observe(self, x: Crossing) -> Observation:
-        if x.migration.options.references is References.SKIP:
-            return done("ReferencesSkipped", "what the VM names is left to those who manage it (--references skip)")
-        vm = looks.original(x)
+        skipped = x.migration.options.references is References.SKIP
+        vm = looks.original(x) if x.migration.copies or not skipped else None
+        found = _unchecked(x, vm) if x.migration.copies and vm is not None else []
+        if lacking := blocking(found):
+            return blocked("ReferencesLacking", *lacking)
+        if skipped:
+            return done("ReferencesSkipped", "what the VM names is left to those who manage it (--references skip)").but(
+                problems=warnings(found)
+            )
         if vm is None or looks.released(x, vm):
             return done("ReferencesThere", "there is nothing left to carry")
-        loads = carrying.loads(x, vm)
+        loads = carrying.loads(x, references_of(vm))
         other = tuple(differs(x, load) for load in loads if load.carry.standing is Standing.DIFFERS and not _may_replace(x, load))
         if other:
             return blocked("ReferenceDiffers", *other)
@@ -49,13 +62,16 @@ class CarryReferences:
         if left:
             return needed("ReferencesMissing", f"to be carried: {', '.join(left)}")
         there = [load.words for load in loads if load.carry.standing is Standing.EQUAL]
-        return done(
-            "ReferencesThere", f"the target has what the VM names: {', '.join(there)}" if there else "the VM names nothing to carry"
-        )
+        words = f"the target has what the VM names: {', '.join(there)}" if there else "the VM names nothing to carry"
+        return done("ReferencesThere", words).but(problems=warnings(found))
 
     def act(self, x: Crossing) -> None:
         vm = looks.original(x)
-        for load in carrying.loads(x, vm) if vm is not None else ():
+        if vm is None:
+            return
+        if x.migration.copies:
+            carrying.note(x, vm)
+        for load in carrying.loads(x, references_of(vm)):
             if load.source is not None and load.carry.standing is Standing.ABSENT:
                 content = content_of(load.source)
                 frame = frames.reference(x.migration, load.source, content=content, stamp=stamps.written(x))
@@ -80,7 +96,7 @@ class CarryReferences:
                     stamps.delete(x, cluster, kind, obj)
         if left:
             return waiting("BeingDeleted", f"waiting until {', '.join(left)} on the target {'is' if len(left) == 1 else 'are'} as before")
-        befores = [(x.target, COPIED[kind], x.migration.names.before_of(kind, name)) for kind, name in x.migration.references]
+        befores = [(x.target, COPIED[kind], x.migration.names.before_of(kind, name)) for kind, name in carrying.known(x)]
         seen = looks.remove_all(x, *befores)
         return done("Removed", f"left in place: {', '.join(kept)}") if kept and seen.reason == "Removed" else seen
 
@@ -90,10 +106,24 @@ def differs(x: Crossing, load: Load) -> Problem:
     carry = load.carry
     return Problem(
         f"{load.words} of the target differs from the source's",
-        where=f"{x.target.context}, namespace {x.target.namespace}",
+        where=_target(x),
         why="; ".join((*carry.differences, *([f"it cannot be replaced: {carry.fixed}"] if carry.fixed else []))),
         now=remedy(carry),
     )
+
+
+def _unchecked(x: Crossing, vm: Object) -> list[Finding]:
+    """Judge what the VM names that our snapshot holds, and the source does not name: the check of both sides looked at the source."""
+    live = x.source.get(VM, x.migration.source.name)
+    seen = references_of(live) if live is not None else ()
+    if not matcher_kinds(vm) and all(one in seen for one in references_of(vm)):
+        return []
+    named = collect_named(x, vm, namespace_there=True, known=seen)
+    return list(judge_named(named, x.migration, where=_target(x)))
+
+
+def _target(x: Crossing) -> str:
+    return f"{x.target.context}, namespace {x.target.namespace}"
 
 
 def _may_replace(x: Crossing, load: Load) -> bool:

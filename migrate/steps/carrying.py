@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import CONFIGMAP, POD, SECRET, VM, Kind
 from migrate.model import labels
-from migrate.model.inventory import Carry, Rule
+from migrate.model.inventory import Carry, Reference, Rule
 from migrate.model.migration import References
 from migrate.model.objects import Object, annotations_of, controller_of, dig, name_of
 from migrate.model.record import Record
 from migrate.reading.carrying import names_used_by, read_carry
-from migrate.reading.references import copied, references_of
+from migrate.reading.references import copied
+from migrate.steps import stamps
 from migrate.steps.base import Crossing
 
 COPIED: dict[str, Kind] = {kind.kind: kind for kind in (SECRET, CONFIGMAP)}
@@ -36,12 +37,12 @@ class Load:
         return f"{self.carry.reference.kind} {self.carry.reference.name}"
 
 
-def loads(x: Crossing, vm: Object, *, namespace_there: bool = True) -> list[Load]:
-    """Look at everything that is copied, on both sides, by name. Nothing where somebody else manages the references."""
+def loads(x: Crossing, references: Iterable[Reference], *, namespace_there: bool = True) -> list[Load]:
+    """Look at everything of these that is copied, on both sides, by name. Nothing where somebody else manages the references."""
     if x.migration.options.references is References.SKIP:
         return []
     found = []
-    for reference in references_of(vm):
+    for reference in references:
         if reference.rule is Rule.COPIED:
             kind = COPIED[reference.kind]
             source = x.source.get(kind, reference.name)
@@ -56,12 +57,29 @@ def made(x: Crossing) -> Iterator[tuple[Cluster, Kind, Object]]:
     Who leaves references to others may have no right to look at them; then none was made.
     """
     skipped = x.migration.options.references is References.SKIP
-    for word, name in x.migration.references:
+    for word, name in known(x):
         if skipped and not x.target.can("get", COPIED[word], name=name):
             continue
         found = x.target.get(COPIED[word], name)
         if found is not None and (labels.is_ours(found, x.migration.id) or replaced_by_us(x, found)):
             yield x.target, COPIED[word], found
+
+
+def known(x: Crossing) -> tuple[tuple[str, str], ...]:
+    """Name what this migration may have copied: (kind, name). What only a snapshot told stands in the record (`note`)."""
+    record = _recorded(x) if x.migration.copies else None
+    noted = record.migration.references if record is not None else ()
+    return tuple(dict.fromkeys((*x.migration.references, *noted)))
+
+
+def note(x: Crossing, vm: Object) -> None:
+    """Write into the record what it does not know yet that the VM names, before any of it is copied, so that an undo finds it."""
+    named, there = known(x), _recorded(x)
+    wanted = tuple(dict.fromkeys((*named, *copied(vm))))
+    if wanted == named or there is None:
+        return
+    anew = replace(there, migration=replace(there.migration, references=wanted)).to_data()
+    x.target.patch(CONFIGMAP, x.migration.names.record, [*stamps.record_test(x), {"op": "add", "path": "/data", "value": anew}])
 
 
 def replaced_by_us(x: Crossing, obj: Object) -> bool:
@@ -83,6 +101,12 @@ def used_by_others(x: Crossing) -> dict[tuple[str, str], str]:
         if name_of(vm) != x.migration.target.name:
             found |= dict.fromkeys(copied(vm), f"VM {name_of(vm)}")
     return found
+
+
+def _recorded(x: Crossing) -> Record | None:
+    """Read this migration's record; None without one that is ours and that we can read."""
+    there = x.target.get(CONFIGMAP, x.migration.names.record)
+    return _record(there) if there is not None and labels.is_ours(there, x.migration.id) else None
 
 
 def _record(manifest: Object) -> Record | None:

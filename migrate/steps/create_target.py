@@ -12,7 +12,7 @@ from migrate.model.objects import Object
 from migrate.model.observation import Observation, done, needed
 from migrate.model.was import Was
 from migrate.reading.common import generic
-from migrate.reading.machine import was_of, written_was
+from migrate.reading.machine import written_was
 from migrate.rendering import frames
 from migrate.steps import going_back, looks, snapshots, stamps
 from migrate.steps.base import Crossing, Limits
@@ -57,7 +57,7 @@ class CreateTarget:
                 why="the snapshot is gone, or its content is",
                 now="take this migration back with `migrate undo`, then copy the VM anew",
             )
-        was = was_of(vm, None)
+        was = snapshots.was(x, vm)
         self._make(x, vm, was, {labels.WAS: was.to_json()} | stamps.written(x))
 
     def _make(self, x: Crossing, vm: Object, was: Was, notes: Mapping[str, str]) -> None:

@@ -101,7 +101,8 @@ def _went_on(x: Crossing, notes: Sequence[str]) -> Problem:
         f"{x.migration.source} is not as its snapshot holds it any more, so what its instance type says cannot be written into the copy",
         where=f"{x.source.context}, namespace {x.source.namespace}",
         why=f"KubeVirt writes it into the VM as it is now; {'; '.join(notes)}",
-        now=f"create the same instance type and preference on the target; or migrate undo {x.migration.words}, then copy the VM anew",
+        now="create the same instance type and preference on the target; or restart the VM if its guest runs with an older spec; "
+        f"or migrate undo {x.migration.words}, then copy the VM anew",
     )
 
 

@@ -32,7 +32,7 @@ from migrate.model.migration import References
 from migrate.model.objects import Object, dig, labels_of, name_of, uid_of
 from migrate.model.was import Was
 from migrate.reading.exporthost import judge
-from migrate.reading.inventory import disks_of
+from migrate.reading.inventory import disks_of, dump, dumps_of
 from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_of
 from migrate.reading.managers import managed_by
 from migrate.reading.state import old_name
@@ -56,12 +56,13 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     """
     m = x.migration
     vm, vmi = x.source.get(VM, m.source.name), x.source.get(VMI, m.source.name)
-    was = was_of(vm, vmi) if vm is not None else Was()
-    copied = _held(x) or vm
-    claims = {disk.pvc: found for disk in m.disks if (found := x.source.get(PVC, disk.pvc)) is not None}
-    for name in (snapshots.restored_name(x, disk.pvc) for disk in m.disks if m.copies):
-        if (restored := x.source.get(PVC, name)) is not None:
-            claims[name] = restored
+    held = _held(x)
+    copied = held or vm
+    was = snapshots.was(x, held) if held is not None else was_of(vm, vmi) if vm is not None else Was()
+    dumps = dumps_of(copied) if copied is not None and m.copies else ()
+    wanted = [*(disk.pvc for disk in m.disks), *dumps]
+    wanted += [snapshots.restored_name(x, name) for name in wanted if m.copies]
+    claims = {name: found for name in wanted if (found := x.source.get(PVC, name)) is not None}
     raised = vm is not None and not m.copies and instance_alive(vmi) and grace_s(vm, vmi) == 0
     stop = ["stop"] * raised
     here, there = (look_at_namespace(cluster) is not None for cluster in (x.source, x.target))
@@ -78,6 +79,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         vmi=vmi,
         was=was,
         pvcs=claims,
+        dumps=tuple(dump(claims[name]) for name in dumps if name in claims),
         there=_there(x, target),
         inventory=_inventory(x, copied, vmi if copied is vm else None, claims),
         managers=managed_by(vm) if vm is not None else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from enum import Enum
 
@@ -22,9 +23,9 @@ class _Seen(Enum):
     UNSEEN = "unseen"
 
 
-def collect_named(x: Crossing, vm: Object, *, namespace_there: bool) -> Named:
-    """Return what the VM names and how it stands on the target. `namespace_there`: the target's namespace exists."""
-    references = references_of(vm)
+def collect_named(x: Crossing, vm: Object, *, namespace_there: bool, known: Collection[Reference] = ()) -> Named:
+    """Return what the VM names and how it stands on the target, `known` left out. `namespace_there`: the target's namespace exists."""
+    references = tuple(one for one in references_of(vm) if one not in known)
     wanted = [_as_named_there(x, one) for one in references if one.rule in _wanted(x)] if namespace_there else []
     seen = [(one, _look(x, one)) for one in wanted]
     matchers, m = expanding.matcher_kinds(vm), x.migration
@@ -37,7 +38,7 @@ def collect_named(x: Crossing, vm: Object, *, namespace_there: bool) -> Named:
         references=references,
         missing=tuple(one for one, how in seen if how is _Seen.MISSING),
         unseen=tuple(one for one, how in seen if how is _Seen.UNSEEN),
-        carries=tuple(load.carry for load in carrying.loads(x, vm, namespace_there=namespace_there)) if may_copy else (),
+        carries=tuple(load.carry for load in carrying.loads(x, references, namespace_there=namespace_there)) if may_copy else (),
         vm=shown.vm,
         expanded=shown.notes,
         unknown=shown.problems,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from migrate.kube.kinds import POD, SNAPSHOT, VM, VMI
+from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.objects import uid_of
 from migrate.model.observation import Observation, State, blocked, done
+from migrate.reading.machine import was_snapshotted
 from migrate.reading.snapshot import foresee, read_snapshot
 from migrate.rendering import frames
 from migrate.steps import claims, going_back, looks, snapshots, stamps
@@ -47,7 +49,9 @@ class SnapshotSource:
     def act(self, x: Crossing) -> None:
         claims.renew(x)
         version = x.source.serves(SNAPSHOT) or SNAPSHOT.versions[0]
-        frame = frames.snapshot(x.migration, version=version, deadline=DEADLINE, stamp=stamps.written(x))
+        vm, vmi = (x.source.get(kind, x.migration.source.name) for kind in (VM, VMI))
+        noted = {labels.WAS: was_snapshotted(vm, vmi).to_json()} if vm is not None else {}
+        frame = frames.snapshot(x.migration, version=version, deadline=DEADLINE, stamp=noted | stamps.written(x))
         x.source.create(*x.render("source/snapshot.yaml.j2", **frame), ours_ok=True)
 
     def undo(self, x: Crossing) -> Observation:

@@ -19,8 +19,10 @@ from migrate.model.migration import Verify
 from migrate.model.objects import Object, annotations_of, dig, leaving, name_of, uid_of
 from migrate.model.observation import Observation, blocked
 from migrate.model.snapshot import Taken
+from migrate.model.was import Was
+from migrate.reading.machine import was_held, written_was
 from migrate.reading.proof import claim_there, proof_of
-from migrate.reading.snapshot import is_frozen, machine_in, taken_of, usable
+from migrate.reading.snapshot import claims_in, is_frozen, machine_in, taken_of, usable
 from migrate.steps.base import Crossing
 from migrate.steps.work import Works
 
@@ -67,6 +69,11 @@ def machine(x: Crossing) -> dict[str, Any] | None:
     return machine_in(content_of(x, snapshot)) if usable(snapshot) else None
 
 
+def was(x: Crossing, vm: Object) -> Was:
+    """Return what the VM was that our snapshot holds; what only its instance told stands on the snapshot itself."""
+    return was_held(vm, written_was(found(x) or {}))
+
+
 def version(x: Crossing, made: Sequence[Object]) -> str | None:
     """Return the uid of the snapshot that counts: the one that is there, else the one that all disks made so far are of."""
     snapshot = found(x)
@@ -86,12 +93,15 @@ def lost(x: Crossing, made: Sequence[Object]) -> Observation | None:
 
 
 def settled(x: Crossing, made: Sequence[Object]) -> bool:
-    """Tell whether the snapshot has served: every disk is there with its bytes and proven, all of one and the same snapshot."""
+    """Tell whether the snapshot has served: every disk is there with its bytes and proven, all of one and the same snapshot; and the VM.
+
+    The VM is made from it after the disks, so a copy that asks for no proof has its disks whole before that.
+    """
     there = {name_of(disk): disk for disk in made if not leaving(disk)}
     versions = {_version_of(disk) for disk in there.values()}
     if len(versions) > 1 or any(disk.target not in there for disk in x.migration.disks):
         return False
-    return all(_whole(x, disk, versions) for disk in there.values())
+    return all(_whole(x, disk, versions) for disk in there.values()) and _made(x) is not None
 
 
 def look_at_guest(x: Crossing, vmi: Object | None) -> None:
@@ -114,7 +124,10 @@ def taken(x: Crossing) -> Taken | None:
 
 def restored(x: Crossing) -> list[str]:
     """Name the claims that KubeVirt restored from the snapshot for our export and that are still there; they go with the export."""
-    names = [restored_name(x, disk.pvc) for disk in x.migration.disks] if x.migration.copies else []
+    if not x.migration.copies:
+        return []
+    claims = dict.fromkeys((*(disk.pvc for disk in x.migration.disks), *claims_in(content_of(x, found(x)))))
+    names = [restored_name(x, claim) for claim in claims]
     return [name for name in names if x.source.get(PVC, name) is not None]
 
 
@@ -132,6 +145,12 @@ def _whole(x: Crossing, disk: Object, versions: set[str]) -> bool:
     return proof is not None and {proof.source_generation} == versions and proof.claim == claim != ""
 
 
+def _made(x: Crossing) -> Object | None:
+    """Return the target VM, None while it is not made, or not ours."""
+    vm = x.target.get(VM, x.migration.target.name)
+    return vm if vm is not None and labels.is_ours(vm, x.migration.id) else None
+
+
 def _version_of(disk: Object) -> str:
     return annotations_of(disk).get(labels.SOURCE_GENERATION, "none")
 
@@ -146,11 +165,10 @@ def _stale(x: Crossing, stale: Sequence[str]) -> Problem:
 
 
 def _gone(x: Crossing, made: Sequence[Object]) -> Problem:
-    vm = x.target.get(VM, x.migration.target.name)
-    whole = [vm] if vm is not None and labels.is_ours(vm, x.migration.id) else []
-    names = ", ".join(name_of(one) for one in (*made, *whole))
+    vm = _made(x)
+    names = ", ".join(name_of(one) for one in (*made, *([vm] if vm is not None else [])))
     return Problem(
-        f"the snapshot {x.migration.names.snapshot} is gone before every disk was copied and proven",
+        f"the snapshot {x.migration.names.snapshot} is gone before every disk was copied and proven, and the VM made",
         where="source",
         why="somebody removed it" + (f"; what is on the target cannot be completed: {names}" if names else ""),
         now="take this migration back with `migrate undo` (it removes that), then copy the VM anew"

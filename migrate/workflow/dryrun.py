@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from migrate.kube.kinds import SNAPSHOT
 from migrate.kube.readonly import Noted, ReadOnly
 from migrate.model.migration import Migration, Verify
 from migrate.model.observation import State
@@ -22,7 +23,8 @@ def dry_run(x: Crossing, engine: Engine) -> tuple[str, ...]:
     source, target = ReadOnly(x.source), ReadOnly(x.target)
     dry = replace(x, source=source, target=target)
     for step in engine.steps:
-        if not _would(step, dry, engine):
+        snapshot_to_come = any(noted.manifest.get("kind") == SNAPSHOT.kind for noted in source.noted)
+        if (step.name == "publish-disks" and snapshot_to_come) or not _would(step, dry, engine):
             break
     noted = (*_lines(x.source.context, source.noted), *_lines(x.target.context, target.noted))
     return tuple(dict.fromkeys((*noted, *_later(x.migration))))
@@ -37,7 +39,7 @@ def _would(step: Step, dry: Crossing, engine: Engine) -> bool:
             return True
         case State.NEEDED:
             step.act(dry)
-            return step.name not in ("stop-source", "snapshot-source")
+            return step.name != "stop-source"
         case State.BLOCKED | State.FAILED:
             verdict = Verdict.STOP if seen.state is State.BLOCKED else Verdict.GIVE_UP
             raise stop_error(verdict, step, seen)

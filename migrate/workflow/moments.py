@@ -11,6 +11,7 @@ from migrate.kube.kinds import VM, VMI
 from migrate.model import labels
 from migrate.model.objects import annotations_of, condition, moment
 from migrate.model.record import Record
+from migrate.model.snapshot import Taken
 from migrate.reading.machine import halted_by
 from migrate.steps import snapshots
 from migrate.steps.base import Crossing
@@ -21,14 +22,14 @@ STEPS = ("stop-source", "snapshot-source", "start-target")
 
 
 def note(x: Crossing, record: Record, entry: StepLog) -> Record:
-    """Return the record with the moment that a finished step stands for, if it has none yet."""
+    """Return the record with the moment that a finished step stands for, if it has none yet; with that of another snapshot in any case."""
     match entry.name:
         case "stop-source" if record.halted is None:
             vm = x.source.get(VM, x.migration.source.name)
             at = annotations_of(vm).get(labels.HALTED_AT) if halted_by(vm or {}) == x.migration.id else None
             return replace(record, halted=moment(at))
-        case "snapshot-source" if record.snapshot is None:
-            return replace(record, snapshot=snapshots.taken(x))
+        case "snapshot-source":
+            return replace(record, snapshot=_newest(record.snapshot, snapshots.taken(x)))
         case "start-target" if entry.acts and not x.migration.copies:
             return replace(record, ready=x.clock.now())
         case "start-target" if record.ready is None and not x.migration.copies:
@@ -36,3 +37,10 @@ def note(x: Crossing, record: Record, entry: StepLog) -> Record:
             ready = condition(vmi, "Ready")
             return replace(record, ready=ready.since if ready is not None and ready.true else None)
     return record
+
+
+def _newest(noted: Taken | None, there: Taken | None) -> Taken | None:
+    """Choose what is known of the snapshot that is there; what was noted of that very one stays, as who noted it saw it being taken."""
+    if there is None or (noted is not None and noted.uid == there.uid):
+        return noted
+    return there

@@ -16,6 +16,7 @@ from migrate.model.observation import DiskProgress, Observation, State
 from migrate.model.record import KEY, DiskProof, Record, StepTally, differences
 from migrate.model.refs import VMRef
 from migrate.model.report import DiskReport, Outcome, Report, Stand, StepReport, events_of
+from migrate.model.snapshot import Consistency, Taken
 from migrate.reading.proof import Proof, proof_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -112,6 +113,15 @@ def test_downtime() -> None:
     record = Record(PLAIN, "0.1.0", "me", NOON, halted=NOON)
     assert record.downtime_s is None
     assert replace(record, ready=NOON + timedelta(seconds=90)).downtime_s == 90
+
+
+@pytest.mark.parametrize(
+    ("thawed", "words"),
+    [(None, "frozen since 2026-01-01T12:00:00Z, and not seen going on"), (NOON + timedelta(seconds=4), "frozen for about 4 s")],
+)
+def test_a_guest_that_was_seen_frozen(thawed: datetime | None, words: str) -> None:
+    """It is told for how long, or that nobody saw it going on."""
+    assert words in Taken("s", "u", NOON, Consistency.APPLICATION, "agent", NOON, thawed).words
 
 
 def test_differences_of_options_are_named() -> None:

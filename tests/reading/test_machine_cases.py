@@ -9,7 +9,7 @@ import pytest
 
 from migrate.model.was import Was
 from migrate.reading.halting import read_stopped
-from migrate.reading.machine import was_of
+from migrate.reading.machine import was_held, was_of, was_snapshotted
 from migrate.reading.managers import managed_by
 from migrate.reading.starting import read_running
 from tests.case_files import Case, cases, check_observation
@@ -48,6 +48,22 @@ def test_was(case: Case) -> None:
     was = was_of(case["given"]["vm"], case["given"].get("vmi"))
     assert json.loads(was.to_json()) == case["expect"]
     assert Was.of_json(was.to_json()) == was
+
+
+def test_was_held() -> None:
+    """Of a VM that a snapshot holds, its spec tells first, then what its instance was then, whatever the live VM's newer spec says."""
+    cards = [{"name": "a"}, {"name": "b", "macAddress": "02:00:00:00:00:0b"}]
+    newer = {
+        "domain": {"firmware": {"uuid": "newer", "serial": "newer"}, "devices": {"interfaces": [{"name": "a", "macAddress": "newer"}]}}
+    }
+    held = {"metadata": {"name": "db"}, "spec": {"template": {"spec": {"domain": {"devices": {"interfaces": cards}}}}}}
+    live = {"metadata": {"name": "db"}, "spec": {"template": {"spec": newer}}}
+    lived = {"firmware": {"uuid": "lived", "serial": "s"}, "devices": {"interfaces": [{"name": "a"}, {"name": "b", "macAddress": "other"}]}}
+    status = {"phase": "Running", "interfaces": [{"name": "a", "mac": "02:00:00:00:00:0a"}, {"name": "b", "mac": "other"}]}
+    vmi = {"metadata": {"uid": "i"}, "spec": {"domain": lived}, "status": status}
+    was = was_held(held, was_snapshotted(live, vmi))
+    assert (was.uuid, was.serial, was.macs) == ("lived", "s", {"a": "02:00:00:00:00:0a", "b": "02:00:00:00:00:0b"})
+    assert was_held(held, None) == was_of(held, None)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "no", '{"macs": 3}', '{"gracePeriodSeconds": "x"}'])

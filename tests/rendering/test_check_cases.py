@@ -102,6 +102,7 @@ def facts_of(given: Case) -> Facts:
         named=Named(
             missing=tuple(Reference(kind, name, space, "volume x", needed) for kind, name, space, needed in given.get("missing", ()))
         ),
+        dumps=tuple(disk(**entry) for entry in given.get("dumps", ())),
         there={(kind, name): {"metadata": {"name": name, "labels": labels}} for kind, name, labels in given.get("there", ())},
     )
     return replace(facts, **given.get("facts", {}))

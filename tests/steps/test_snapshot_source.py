@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrate.kube.kinds import POD, PVC, SNAPSHOT
+from migrate.kube.kinds import POD, PVC, SNAPSHOT, VM
 from migrate.model import labels
 from migrate.model.observation import Observation, State
 from migrate.model.snapshot import Consistency
@@ -69,6 +69,18 @@ def test_an_undo_removes_it(stage: Stage) -> None:
     assert scene.undo(STEP).state is State.DONE
     assert scene.east.get(SNAPSHOT, scene.x.migration.names.snapshot) is None
     assert scene.writes(lambda: scene.undo(STEP)) == []
+
+
+def test_a_memory_dump_is_restored_with_the_disks(stage: Stage) -> None:
+    """KubeVirt snapshots its claim and restores it for the export, so it is among what goes with that."""
+    scene = stage(disks=("root", "dump"), method=COPY)
+    root, dump = scene.disks
+    guest = {"volumes": [{"name": root, "dataVolume": {"name": root}}, {"name": dump, "memoryDump": {"claimName": dump}}]}
+    devices = {"domain": {"devices": {"disks": [{"name": root, "disk": {"bus": "virtio"}}]}}}
+    scene.east.merge(VM, scene.name, {"spec": {"template": {"spec": guest | devices}}})
+    scene.ask_again()
+    scene.to("publish-disks")
+    assert snapshots.restored(scene.x) == [snapshots.restored_name(scene.x, name) for name in (root, dump)]
 
 
 def test_a_copy_that_needs_it_no_more(stage: Stage) -> None:
