@@ -37,7 +37,7 @@ def collect_named(x: Crossing, vm: Object, *, namespace_there: bool) -> Named:
         references=references,
         missing=tuple(one for one, how in seen if how is _Seen.MISSING),
         unseen=tuple(one for one, how in seen if how is _Seen.UNSEEN),
-        carries=tuple(load.carry for load in carrying.loads(x, vm, namespace_there=namespace_there)) if may_copy else (),
+        carries=carrying.with_users(x, carrying.loads(x, vm, namespace_there=namespace_there)) if may_copy else (),
         vm=shown.vm,
         expanded=shown.notes,
         unknown=shown.problems,
