@@ -14,6 +14,7 @@ from migrate.lab.up import Lab
 from migrate.model.inventory import STATE
 from migrate.model.migration import Identity, Start, Verify
 from migrate.model.report import Outcome
+from tests.flows.deeds import afterwards
 from tests.flows.flow import Flow, interrupt
 from tests.machines import disk, keeping, machine
 from tests.pair import home
@@ -84,6 +85,26 @@ def test_unproven_it_is_marked_once_all_the_same(flow: Flow) -> None:
     assert len(states(flow, "west")) == 1
     flow.until(lambda: flow.runs("west"), what="the target runs")
     assert not guest(flow, "west").locked
+
+
+@pytest.mark.slow
+def test_a_claim_in_its_place_is_not_proven(flow: Flow) -> None:
+    """As after a live migration of the target, another claim has the state: the source is kept, and it is said how to delete it by hand."""
+    assert flow.move().report.outcome is Outcome.MOVED
+    (claim,) = states(flow, "west")
+    flow.set_strategy("Halted", "west")
+    flow.until(lambda: flow.instance("west") is None, what="the target stops")
+    other = {"name": f"{claim['metadata']['name']}-abcde", "labels": {STATE: flow.name}}
+    spec = {key: claim["spec"][key] for key in ("accessModes", "resources", "storageClassName")}
+    flow.west.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": other, "spec": spec})
+    flow.west.delete(PVC, claim["metadata"]["name"])
+    flow.until(lambda: [one["metadata"]["name"] for one in states(flow, "west")] == [other["name"]])
+    with afterwards(flow, "retire") as retiring:
+        ending = retiring.retire(flow._show)
+    assert ending.report.reason == "NotRetirable"
+    assert "delete the source by hand once the guest has found its TPM" in str(ending.report.problems)
+    assert len(states(flow, "east")) == 1
+    flow.west.delete(PVC, other["name"])
 
 
 def test_an_undo_removes_it(flow: Flow) -> None:
