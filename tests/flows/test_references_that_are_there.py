@@ -141,7 +141,7 @@ def test_cleanup_after_a_replacing_move(begin: Begin) -> None:
 
 
 def test_what_is_not_kept_any_more_is_told(begin: Begin) -> None:
-    """Once the record is old enough to go, what was before goes with it; an undo after that says what stays replaced, each time."""
+    """Once the record is old enough to go, what was before goes with it; an undo after that says what stays replaced."""
     flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
     other_there(flow)
     assert flow.move().report.outcome is Outcome.MOVED
@@ -156,6 +156,25 @@ def test_what_is_not_kept_any_more_is_told(begin: Begin) -> None:
     (line,) = [line for line in report.now if line.startswith("stays replaced: ")]
     assert [name for _, name in replaced(flow) if name not in line] == []
     assert [one["data"] for one in held(flow)] == [{"userdata": base64.b64encode(b"s3cret").decode()}, {"a": "plain"}]
+
+
+@pytest.mark.slow
+def test_what_somebody_deleted_is_told_every_time(begin: Begin) -> None:
+    """Where only one of two objects can be given back, it is; of the other one every undo says that it stays, until its note is off."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    other_there(flow)
+    before = held(flow)
+    flow.when("create-target", "TargetMissing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    name = named(flow.name, "key")
+    flow.west.delete(SECRET, Names.of(flow.events[0].migration, "").before_of("Secret", name))
+    for _ in range(2):
+        report = flow.undo().report
+        assert report.outcome is Outcome.UNDONE
+        assert [line.split(" of ")[0] for line in report.now if "replaced" in line] == [f"stays replaced: Secret {name}"]
+    assert held(flow)[1] == before[1]
+    flow.west.merge(SECRET, name, {"metadata": {"annotations": {labels.REPLACED_BY: None}}})
+    assert [line for line in flow.undo().report.now if "replaced" in line] == []
 
 
 def test_what_was_noted_only_is_as_it_was(begin: Begin) -> None:
