@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from migrate.kube.kinds import POD, VM, VMI, Kind
+from migrate.lab import kubevirt_hotplug
 from migrate.lab.api_status import ApiError, bad_request
 from migrate.lab.gotime import duration
 from migrate.lab.kubevirt_expand import Unexpandable, expanded
@@ -36,7 +37,12 @@ def register(server: ApiServer, runtime: Runtime) -> None:
         for word, responder in (("start", desk.start), ("stop", desk.stop), ("restart", desk.restart)):
             server.route("PUT", GROUP, version, "virtualmachines", word, responder, kind="VirtualMachine")
         server.route("GET", GROUP, version, "virtualmachines", "expand-spec", desk.expand, kind="VirtualMachine")
-        for word, responder in (("freeze", desk.freeze), ("unfreeze", desk.thaw)):
+        for word, responder in (
+            ("freeze", desk.freeze),
+            ("unfreeze", desk.thaw),
+            ("addvolume", kubevirt_hotplug.add_volume),
+            ("removevolume", kubevirt_hotplug.remove_volume),
+        ):
             server.route("PUT", GROUP, version, "virtualmachineinstances", word, responder, kind="VirtualMachineInstance")
         server.route("GET", GROUP, version, "virtualmachineinstances", "guestosinfo", desk.guest_info, kind="VirtualMachineInstance")
 

@@ -79,6 +79,8 @@ class Carry:
     """Why the target's cannot be made equal in place."""
     managed_by: str = ""
     """Who makes it on the source: a copy does not follow."""
+    used_by: str = ""
+    """Who else on the target uses what is to be replaced there."""
 
 
 @dataclass(frozen=True, slots=True)

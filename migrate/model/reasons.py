@@ -202,6 +202,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "ProofToWrite": Reason("a comparison is done; its result is to be written on the disk"),
         "ProofLeft": Reason("every disk is proven; the export that it was read through is removed"),
         "ProofLeaving": Reason("every disk is proven; the server pod it was read through is not gone yet"),
+        "StateLabelled": Reason("the label of TPM and EFI state is taken off the DataVolume; only its claim keeps it"),
         "Proven": Reason("every disk is proven"),
         "NotAsked": Reason("no proof was asked for (--verify off)"),
         "HostNotTrusted": Reason("the export host cannot be trusted with the CA we have", "give it with --source-ca or --target-ca"),

@@ -59,7 +59,7 @@ def disks_of(
     its name on the target, except when the target is the same namespace of the same cluster (`same_place`): then it is renamed after
     `target_vm`.
     """
-    problems = [*_claimed_twice(vm), *_shape(vm), *_only_in_instance(vm, vmi)]
+    problems = [*_claimed_twice(vm), *_shape(vm), *only_in_instance(vm, vmi)]
     claims = claims_of(vm)
     targets = _renamed(claims, name_of(vm), target_vm) if same_place else {claim: claim for claim in claims}
     disks: list[Disk] = []
@@ -182,7 +182,7 @@ def _shape(vm: Object) -> Iterator[Problem]:
             )
 
 
-def _only_in_instance(vm: Object, vmi: Object | None) -> Iterator[Problem]:
+def only_in_instance(vm: Object, vmi: Object | None) -> Iterator[Problem]:
     """Name the disks that were hot-added to the running instance only: the VM does not know them, so no export carries them."""
     known = set(claims_of(vm)) | {dig(volume, "memoryDump", "claimName") for volume in volumes_of(vm)}
     for volume in dig(vmi, "spec", "volumes", default=()):

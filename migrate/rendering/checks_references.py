@@ -13,6 +13,7 @@ ASKED_AT_CREATION = frozenset(
     {"VirtualMachineInstancetype", "VirtualMachineClusterInstancetype", "VirtualMachinePreference", "VirtualMachineClusterPreference"}
 )
 """Kinds that KubeVirt's webhook wants to see before it takes even a halted VM; the others are asked for by the instance."""
+KEPT = "what it was is kept as long as the record of this migration, and an undo brings it back"
 
 
 def check_references(facts: Facts, m: Migration) -> Iterator[Finding]:
@@ -49,7 +50,9 @@ def _carried(carry: Carry, m: Migration, where: str) -> Iterator[Finding]:
             now = "let the same make it on the target first, or say --references skip, if it is to follow"
             yield warn(f"{words} is copied, and a copy does not follow", where=where, why=why, now=now)
         case Standing.DIFFERS if m.options.references is References.REPLACE and not carry.fixed:
-            why, now = "; ".join(carry.differences), "nothing; what it was is kept, and an undo brings it back"
+            users = f"it is used by {carry.used_by}, too" if carry.used_by else ""
+            now = f"{'see that they can do with the other one' if users else 'nothing'}; {KEPT}"
+            why = "; ".join(filter(None, (*carry.differences, users)))
             yield warn(f"{words} of the target is replaced by the source's", where=where, why=why, now=now)
         case Standing.DIFFERS:
             fixed = f"it cannot be replaced: {carry.fixed}" if carry.fixed else ""
@@ -70,7 +73,7 @@ def remedy(carry: Carry) -> str:
     """Say what can be done about a reference that differs."""
     if carry.fixed:
         return "make it equal or rename it there; or say --references skip to start the VM with the target's"
-    return "say --references replace to overwrite it (what it was is kept, and an undo brings it back), or --references skip to use it"
+    return f"say --references replace to overwrite it ({KEPT}), or --references skip to use it"
 
 
 def _missing(reference: Reference, m: Migration, where: str) -> Finding:

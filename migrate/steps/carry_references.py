@@ -82,12 +82,11 @@ class CarryReferences:
     def undo(self, x: Crossing) -> Observation:
         made = list(carrying.made(x))
         users = carrying.used_by_others(x) if any(labels.is_ours(dict(obj), x.migration.id) for _, _, obj in made) else {}
-        kept, left = [], []
+        kept, left, lost = list[str](), list[str](), list[str]()
         for cluster, kind, obj in made:
             words, user = f"{kind} {name_of(obj)}", users.get((kind.kind, name_of(obj)))
             if not labels.is_ours(dict(obj), x.migration.id):
-                _restore(x, kind.kind, obj)
-                left.append(words)
+                (left if _restore(x, kind.kind, obj) else lost).append(words)
             elif user is not None:
                 kept.append(f"{words} (used by {user})")
             else:
@@ -98,7 +97,8 @@ class CarryReferences:
             return waiting("BeingDeleted", f"waiting until {', '.join(left)} on the target {'is' if len(left) == 1 else 'are'} as before")
         befores = [(x.target, COPIED[kind], x.migration.names.before_of(kind, name)) for kind, name in carrying.known(x)]
         seen = looks.remove_all(x, *befores)
-        return done("Removed", f"left in place: {', '.join(kept)}") if kept and seen.reason == "Removed" else seen
+        told = [f"{word}: {', '.join(names)}" for word, names in (("left in place", kept), ("stays replaced", lost)) if names]
+        return done("Removed", "; ".join(told)) if told and seen.reason == "Removed" else seen
 
 
 def differs(x: Crossing, load: Load) -> Problem:
@@ -149,12 +149,17 @@ def _replace(x: Crossing, load: Load) -> None:
     x.target.patch(kind, name, stamps.guarded(x, found, _content(found, load.source)))
 
 
-def _restore(x: Crossing, kind: str, obj: Object) -> None:
-    """Give an object of the user back what it held before we replaced it, and take our notes off it."""
-    before = x.target.get(COPIED[kind], x.migration.names.before_of(kind, name_of(obj)))
-    kept = before if before is not None and labels.is_ours(before, x.migration.id) else obj
+def _restore(x: Crossing, kind: str, obj: Object) -> bool:
+    """Give an object of the user back what it held before we replaced it, and take our notes off it; False = that is not kept any more.
+
+    The notes stay then, so that whoever asks is told (carrying.stays_replaced).
+    """
+    held = carrying.kept(x, kind, name_of(obj))
+    if held is None and not carrying.only_noted(x, kind, obj):
+        return False
     notes = patches.annotate(obj, {labels.REPLACED_BY: None, labels.CLAIM: None})
-    x.target.patch(COPIED[kind], name_of(obj), stamps.guarded(x, obj, _content(obj, kept), notes))
+    x.target.patch(COPIED[kind], name_of(obj), stamps.guarded(x, obj, _content(obj, held or obj), notes))
+    return True
 
 
 def _content(obj: Object, wanted: Object) -> patches.Operations:

@@ -49,7 +49,7 @@ def travelling(x: Crossing, vm: Object) -> Travelling:
             continue
         kind = next(kind for kind in KNOWN.values() if kind.kind == matcher_kind(matcher, field))
         words = f"{kind} {matcher.get('name')}"
-        meant, theirs = _meant(x.source, vm, field, kind), _live(x.target, kind, str(matcher.get("name")))
+        meant, theirs = _meant(x, vm, field, kind), _live(x.target, kind, str(matcher.get("name")))
         if meant is None:
             problems.append(_lost(x, words, field))
         elif theirs is None or _plain(theirs) != _plain(meant):
@@ -65,18 +65,29 @@ def travelling(x: Crossing, vm: Object) -> Travelling:
 
 def _alike(vm: Object, live: Object | None) -> bool:
     """Tell whether a VM that a snapshot holds is, in all that its hardware follows from, the one that the source is asked to expand."""
-    named = [[(dig(one, "spec", field, "kind"), dig(one, "spec", field, "name")) for field in MATCHERS] for one in (vm, live)]
-    return named[0] == named[1] and dig(vm, "spec", "template") == dig(live, "spec", "template")
+    return all(_same(vm, live, field) for field in MATCHERS) and dig(vm, "spec", "template") == dig(live, "spec", "template")
 
 
-def _meant(source: Cluster, vm: Object, field: str, kind: Kind) -> Mapping[str, Any] | None:
-    """Return the spec of the instance type or preference that the VM runs with; None when nothing tells it any more."""
-    revision = dig(vm, "spec", field, "revisionName") or dig(vm, "status", f"{field}Ref", "controllerRevisionRef", "name")
-    if revision:
-        kept = source.get(CONTROLLERREVISION, str(revision))
-        if kept is not None:
-            return dict(dig(kept, "data", "spec", default={}))
-    return _live(source, kind, str(dig(vm, "spec", field, "name")))
+def _same(vm: Object, live: Object | None, field: str) -> bool:
+    return all(dig(vm, "spec", field, key) == dig(live, "spec", field, key) for key in ("kind", "name"))
+
+
+def _meant(x: Crossing, vm: Object, field: str, kind: Kind) -> Mapping[str, Any] | None:
+    """Return the spec of the instance type or preference that the VM runs with; None when nothing tells it any more.
+
+    A snapshot holds no status, where KubeVirt names the revision, so that of the live source tells it then, if it names the same.
+    """
+    revision = _revision(vm, field)
+    if not revision and x.migration.copies and _same(vm, live := x.source.get(VM, x.migration.source.name), field):
+        revision = _revision(live, field)
+    kept = x.source.get(CONTROLLERREVISION, revision) if revision else None
+    if kept is not None:
+        return dict(dig(kept, "data", "spec", default={}))
+    return _live(x.source, kind, str(dig(vm, "spec", field, "name")))
+
+
+def _revision(vm: Object | None, field: str) -> str:
+    return str(dig(vm, "spec", field, "revisionName") or dig(vm, "status", f"{field}Ref", "controllerRevisionRef", "name") or "")
 
 
 def _live(cluster: Cluster, kind: Kind, name: str) -> Mapping[str, Any] | None:

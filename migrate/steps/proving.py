@@ -137,16 +137,25 @@ def write(x: Crossing, disk: Disk, volume: Object, compared: Compared) -> None:
             standing is not None and standing.coverage != proof.coverage and holds(standing, outcome.coverage, generation, compared.claim)
         )
         note = {labels.COMPARED if deeper else labels.PROOF: proof.to_json(), labels.DIFFERS: None}
-    change = [*patches.annotate(volume, note), *_off_duty(volume)]
+    change = [*patches.annotate(volume, note), *_unlabelling(volume)]
     x.target.patch(DATAVOLUME, disk.target, stamps.claimed(x, volume, change))
 
 
-def _off_duty(volume: Object) -> patches.Operations:
-    """Take the label of TPM and EFI state off a DataVolume; its claim keeps it.
+def labelled(found: Copies) -> list[Object]:
+    """List the DataVolumes that say that they hold TPM and EFI state, as they are made so that CDI gives the label on to their claims.
 
-    After a live migration KubeVirt may put another claim in place of that one and delete it. CDI then makes it anew, empty, with the labels
-    of the DataVolume, and KubeVirt must not take it for the state.
+    Only the claims may say so once a guest runs: after a live migration KubeVirt may put another claim in place of such a one and delete
+    it. CDI then makes it anew, empty, with the labels of the DataVolume, and KubeVirt must not take it for the state.
     """
+    return [volume for volume in found.volumes.values() if STATE in labels_of(volume)]
+
+
+def unlabel(x: Crossing, volume: Object) -> None:
+    """Take that label off a DataVolume that is filled and compared no more; its claim keeps it."""
+    x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, _unlabelling(volume)))
+
+
+def _unlabelling(volume: Object) -> patches.Operations:
     return [{"op": "remove", "path": f"/metadata/labels/{STATE}"}] if STATE in labels_of(volume) else []
 
 

@@ -38,7 +38,7 @@ def collect_named(x: Crossing, vm: Object, *, namespace_there: bool, known: Coll
         references=references,
         missing=tuple(one for one, how in seen if how is _Seen.MISSING),
         unseen=tuple(one for one, how in seen if how is _Seen.UNSEEN),
-        carries=tuple(load.carry for load in carrying.loads(x, references, namespace_there=namespace_there)) if may_copy else (),
+        carries=carrying.with_users(x, carrying.loads(x, references, namespace_there=namespace_there)) if may_copy else (),
         vm=shown.vm,
         expanded=shown.notes,
         unknown=shown.problems,

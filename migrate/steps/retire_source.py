@@ -27,6 +27,11 @@ from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.steps import looks, patches, permissions, proving, stamps
 from migrate.steps.base import Crossing, Limits
 
+_SWAPPED = (
+    "keep the source; if KubeVirt put another claim in its place in a live migration, nothing proves that one: delete the source by hand "
+    "once the guest has found its TPM and EFI variables"
+)
+
 
 class RetireSource:
     """Mark the disks, delete the VM, then the marked disks; look at everything once more before each."""
@@ -206,13 +211,15 @@ def _against_target(x: Crossing, generations: Mapping[str, int | None]) -> Itera
     for disk in (disk for disk in m.disks if disk.pvc in generations):
         copy, volume, claim = f"the copy {disk.target} of {disk.pvc}", found.volumes.get(disk.target), found.claims.get(disk.target)
         proof, phase = proof_of(volume), dig(volume, "status", "phase")
+        swapped = disk.archive and proof is not None and proof.claim != found.claim(disk)
+        keep = _SWAPPED if swapped else "keep the source"
         if volume is None or leaving(volume) or claim is None or leaving(claim):
             gone = "DataVolume" if volume is None or leaving(volume) else "claim"
             why = f"its {gone} is {'being deleted' if leaving(volume) or leaving(claim) else 'gone'}"
-            yield Problem(f"{copy} is not there", where="target", why=why, now="keep the source")
+            yield Problem(f"{copy} is not there", where="target", why=why, now=keep)
         elif phase != "Succeeded" or not found.claim(disk):
             why = f"its DataVolume is {phase}, its claim {dig(claim, 'status', 'phase')}"
-            yield Problem(f"{copy} is not whole", where="target", why=why, now="keep the source")
+            yield Problem(f"{copy} is not whole", where="target", why=why, now=keep)
         elif proving.differs(disk, found) is not None:
             yield Problem(f"{copy} was found to differ", where="target", now="keep the source")
         elif not proving.holds(proof, Verify.SAMPLE, generations[disk.pvc], found.claim(disk)):
@@ -220,7 +227,7 @@ def _against_target(x: Crossing, generations: Mapping[str, int | None]) -> Itera
                 f"{copy} is not proven by its bytes",
                 where="target",
                 why=_proven_otherwise(proof, found.claim(disk)),
-                now=f"prove it while the target was never started: migrate verify {m.source} {m.target}",
+                now=keep if swapped else f"prove it while the target was never started: migrate verify {m.source} {m.target}",
             )
 
 

@@ -6,6 +6,7 @@ is what it halts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from migrate.kube.kinds import CONFIGMAP, POD, VM, VMI
@@ -17,6 +18,7 @@ from migrate.model.record import Record
 from migrate.model.report import stamp
 from migrate.model.was import Was
 from migrate.reading.halting import grace_spent, read_stopped
+from migrate.reading.inventory import only_in_instance
 from migrate.reading.machine import (
     DEFAULT_GRACE_S,
     grace_s,
@@ -56,9 +58,10 @@ class StopSource:
         problem = _not_ours_to_halt(x, vm)
         if problem is not None:
             return blocked("HaltedByAnother", problem)
-        if vm is not None and _announced(x, vm):
-            return looks.other_disks(x, vm) or needed("HaltAnnounced", "what the source was is written on it; the halt follows")
         vmi = x.source.get(VMI, m.source.name)
+        if vm is not None and _announced(x, vm):
+            changed = looks.other_disks(x, vm) or _hot_added(vm, vmi)
+            return changed or needed("HaltAnnounced", "what the source was is written on it; the halt follows")
         pods = [] if instance_alive(vmi) else x.source.list(POD, labels=looks.VIRT_PODS)
         copies = looks.copies(x) if _halted(x, vm) else ()
         seen = read_stopped(vm, vmi, pods, migration_id=m.id, now=x.clock.now(), copies=copies)
@@ -68,6 +71,8 @@ class StopSource:
             return looks.once_started(x, seen) or seen
         if seen.state in (State.NEEDED, State.DONE) and (other := looks.other_disks(x, vm)) is not None:
             return other
+        if seen.state is State.NEEDED and vm is not None and (hot := _hot_added(vm, vmi)) is not None:
+            return hot
         if seen.state is State.DONE:
             return looks.in_use(x) or seen
         if seen.state is State.WAITING and vm is not None and vmi is not None:
@@ -166,6 +171,12 @@ def _announced(x: Crossing, vm: Object) -> bool:
 
 def _halted(x: Crossing, vm: Object | None) -> bool:
     return annotations_of(vm).get(labels.HALTED_BY) == x.migration.id
+
+
+def _hot_added(vm: Object, vmi: Object | None) -> Observation | None:
+    """Return BLOCKED if disks were hot-added to the instance alone since the check: no export carries them, and a halt forgets them."""
+    problems = tuple(replace(problem, where="source") for problem in only_in_instance(vm, vmi))
+    return blocked("DisksChanged", *problems) if problems else None
 
 
 def _killed_at_once(vmi: Object | None) -> bool:

@@ -14,7 +14,7 @@ from migrate.kube.kinds import EXPORT, SECRET, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import MigrateError, Problem
 from migrate.model.migration import Disk, Verify
-from migrate.model.objects import dig, leaving
+from migrate.model.objects import dig, leaving, name_of
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.reading.machine import instance_alive, set_by
 from migrate.steps import exporting, going_back, looks, proving
@@ -66,7 +66,11 @@ class VerifyDisks:
         found = proving.copies(x)
         left = proving.unproven(x, found, since=self._since)
         if not left:
-            _clear(x)
+            marked = proving.labelled(found)
+            for volume in marked:
+                proving.unlabel(x, volume)
+            if not marked:
+                _clear(x)
             return
         source, proof = exporting.source_export(x), exporting.proof_export(x)
         for export in (source, proof):
@@ -120,7 +124,10 @@ def _clear(x: Crossing) -> Observation:
 
 
 def _after(x: Crossing, found: Copies) -> Observation:
-    """Everything is proven; what proved it must be gone."""
+    """Everything is proven; what proved it must be gone, and no DataVolume may be taken for TPM and EFI state any more."""
+    marked = proving.labelled(found)
+    if marked:
+        return needed("StateLabelled", f"the label of TPM and EFI state is taken off {', '.join(map(name_of, marked))}; its claim keeps it")
     proof = exporting.proof_export(x)
     if leaving(proof.found):
         return waiting("ProofLeaving", "every disk is proven; the proof's export is being removed")

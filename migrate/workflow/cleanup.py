@@ -25,6 +25,7 @@ from migrate.model.report import Outcome
 from migrate.steps.runner import Runner, read_runner, surely_alive, surely_dead, this_runner
 from migrate.workflow import records
 from migrate.workflow.old_records import old_records, owner_of
+from migrate.workflow.replaced import kept_secrets, replaced
 
 OURS: Mapping[str, str | None] = {labels.ID: None}
 LOOK_S = 61.0
@@ -147,16 +148,27 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     alive, claims = _alive((here, there), clock=clock)
     now, found, spared = clock.now(), dict[str, Found](), dict[str, str]()
     copied = {owner_of(disk) for disk in target.list(DATAVOLUME, labels=OURS, everywhere=there.everywhere)}
+    old = list(
+        old_records(target, manifests, known, alive, older_than=now - rules.record_age, most=rules.records, everywhere=there.everywhere)
+    )
+    closed = {owner_of(manifest) for manifest, _ in old}
     for side in (here, there):
         listed = list(_ours(side))
-        befores = _befores(target, known.values()) if side is there else ()
+        befores = kept_secrets(target, known.values()) if side is there else ()
         for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values())), *befores):
             owner = owner_of(obj)
             role = labels_of(obj).get(labels.ROLE)
             if role not in side.roles or leaving(obj) or owner in alive or not _older(obj, rules.older_than, now):
                 continue
+            was = replaced(target, obj) if role == "before" else ""
             if role == "before" and not _ended(known.get(owner)):
                 continue  # an undo brings it back
+            if was and owner not in closed:
+                spared[uid_of(obj)] = (
+                    f"what {was} of {side.cluster.context} held before migration {owner} replaced it: an undo brings it back as long as "
+                    "the record of that migration stays"
+                )
+                continue
             if kind is SNAPSHOT:
                 words = _needed(known.get(owner), there, copied=owner in copied)
                 if words is None:
@@ -168,8 +180,7 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
             if words:
                 spared[owner] = f"what {side.cluster.context} holds of migration {owner}: {words}"
             else:
-                found[uid_of(obj)] = Found(side.cluster, kind, obj, _why(known.get(owner)), claims)
-    old = old_records(target, manifests, known, alive, older_than=now - rules.record_age, most=rules.records, everywhere=there.everywhere)
+                found[uid_of(obj)] = Found(side.cluster, kind, obj, _why(known.get(owner), was), claims)
     gone = [Found(target, CONFIGMAP, manifest, why, claims) for manifest, why in old]
     return Leftovers([*sorted(found.values(), key=lambda one: one.kind == LEASE), *gone], list(spared.values()))
 
@@ -197,7 +208,12 @@ def _needed(record: Record | None, there: _Side, *, copied: bool) -> str | None:
     return ""
 
 
-def _why(record: Record | None) -> str:
+def _why(record: Record | None, was: str = "") -> str:
+    """Say why something can go. `was`: the object that held this before it was replaced."""
+    if was and record is not None:
+        return (
+            f"{was} held this before migration {record.migration.id} replaced it; its record goes, too, so no undo brings it back any more"
+        )
     if record is None:
         return "left by a migration without a record there, which nobody runs"
     if record.finished is not None:
@@ -230,15 +246,6 @@ def _secrets(side: _Side, places: set[tuple[str, str]]) -> Iterator[tuple[Kind, 
         for name in side.secrets(Names.of(owner, "")):
             secret = side.cluster.get(SECRET, name, space)
             if secret is not None and labels.is_ours(secret, owner):
-                yield SECRET, secret
-
-
-def _befores(target: Cluster, known: Iterable[Record]) -> Iterator[tuple[Kind, Object]]:
-    """Ask for the Secrets that finished migrations replaced, as they were before."""
-    for m in (record.migration for record in known if _ended(record)):
-        for word, name in m.references:
-            secret = target.get(SECRET, m.names.before_of(word, name), m.target.namespace) if word == SECRET.kind else None
-            if secret is not None and labels.is_ours(secret, m.id):
                 yield SECRET, secret
 
 

@@ -17,7 +17,7 @@ from migrate.model.migration import Migration, OnFailure
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
 from migrate.reading.machine import halted_by
-from migrate.steps import looks
+from migrate.steps import carrying, looks
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
 from migrate.steps.clean_up import let_go
@@ -125,16 +125,17 @@ class Run:
         m = asked.record.migration if asked.record is not None else asked.migration
         x = replace(self._crossing(replace(asked.migration, options=m.options, disks=m.disks)), even_if_started=even_if_started)
         if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x):
-            return Ending(self._report(asked.migration, None, Outcome.UNDONE))
+            return Ending(self._report(asked.migration, None, Outcome.UNDONE, stays=carrying.stays_replaced(x)))
         engine = self._engine(x)
         with watch(x, self._bell):
             try:
                 self._go_back(x, engine)
+                stays = carrying.stays_replaced(x)
             except (MigrateError, KeyboardInterrupt) as error:
                 stays = let_go(x) if holds(x) else ""
                 release(x)
                 return Ending(self._report(x.migration, engine, reporting.outcome_of(error), error, stays=stays), error)
-        return Ending(self._report(x.migration, engine, Outcome.UNDONE))
+        return Ending(self._report(x.migration, engine, Outcome.UNDONE, stays=stays))
 
     def _closed(self, asked: Asked) -> Ending:
         """Answer for a case that is closed: a finished move has nothing left to do, an undone one is begun anew only if that is said.

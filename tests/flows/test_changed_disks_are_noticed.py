@@ -55,6 +55,30 @@ def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
     assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
 
 
+@pytest.mark.parametrize("reason", ["NotHalted", pytest.param("HaltAnnounced", marks=pytest.mark.slow)])
+def test_a_disk_hot_added_before_the_halt(begin: Begin, reason: str) -> None:
+    """Only the instance knows it, so no export would carry it: it is named before the halt; taken off again, the same command moves."""
+    flow = begin(start=Start.NEVER, grace_s=0 if reason == "HaltAnnounced" else None)
+    extra = f"{flow.name}-hot"
+    flow.lab.plant([disk(extra)])
+    flow.when("stop-source", reason, lambda: hotplug(flow, "addvolume", extra))
+    words = said(flow.move())
+    assert f"PVC {extra} is attached to the running instance only" in words
+    assert "virtctl addvolume --persist" in words
+    assert flow.runs()
+    assert (flow.vm() or {})["spec"]["runStrategy"] == "Always"
+    hotplug(flow, "removevolume", extra)
+    assert flow.move().report.outcome is Outcome.MOVED
+
+
+def hotplug(flow: Flow, word: str, claim: str) -> None:
+    """Add a disk to the running guest, or take it off, as `virtctl` does without --persist."""
+    path = f"/apis/subresources.kubevirt.io/v1/namespaces/{flow.source.namespace}/virtualmachineinstances/{flow.name}/{word}"
+    source = {"volumeSource": {"dataVolume": {"name": claim, "hotpluggable": True}}} if word == "addvolume" else {}
+    flow.until(flow.runs)
+    flow.east.call("PUT", path, {"name": claim, **source})
+
+
 @pytest.mark.slow
 def test_a_disk_added_before_the_snapshot(begin: Begin) -> None:
     """It is in the snapshot and was not asked for, which is said; the same command takes another snapshot, and copies both disks."""

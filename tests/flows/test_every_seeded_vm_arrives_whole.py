@@ -1,4 +1,4 @@
-"""Every VM that the lab plants is moved, on every pair of releases, and every one of its disks has the same bytes on the other side."""
+"""Every VM that the lab plants is moved, and some are copied before; every one of their disks has the same bytes on the other side."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from migrate.model.migration import Start
 from migrate.model.report import Outcome
 from tests.conftest import MakeLab
 from tests.flows.flow import Flow
+from tests.flows.travel_table import besides, rows, shown, under, unlike
 
 PAIRS = [("v1.3", "v1.9"), ("v1.6", "v1.6"), ("v1.9", "v1.6")]
 SEEDED = (
@@ -55,6 +56,21 @@ def test_the_list_is_the_whole_seed(seeded: Lab) -> None:
     east = seeded.east.client("lab/user").at("shop")
     assert {vm["metadata"]["name"] for vm in east.list(VM)} == set(SEEDED)
     east.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vm", ["tpl-1", "cloud-1", "block-1"])
+def test_every_field_of_a_copy(seeded: Lab, vm: str) -> None:
+    """Copied as it stands: all disks are proven, no field differs but where docs/what-travels.md says so, and the source is as it was."""
+    flow = Flow(seeded, vm, to="copies", playbook="snapshot-copy", start=Start.NEVER, create_namespace=True)
+    before = flow.vm() or {}
+    ending = flow.move()
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.COPIED, ())
+    assert [one.coverage for one in ending.report.disks] == ["sample"] * len(flow.claims())
+    allowed = [*besides(flow.playbook), *(row.at for row in rows() if row.rule == "dropped")]
+    assert [path for path in unlike(shown(before), shown(flow.vm("west"))) if not any(under(path, at) for at in allowed)] == []
+    assert (flow.vm() or {})["spec"] == before["spec"]
+    flow.close()
 
 
 @pytest.mark.parametrize("vm", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in SEEDED])

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from migrate.kube.kinds import CONFIGMAP, SECRET, VM
+from migrate.kube.kinds import CONFIGMAP, POD, SECRET, VM
 from migrate.model import labels
 from migrate.model.migration import Names, References, Start
 from migrate.model.report import Outcome
-from migrate.workflow.cleanup import Rules, leftovers
+from migrate.workflow.cleanup import Leftovers, Rules, leftovers
 from tests.flows.conftest import Begin
 from tests.flows.exhibits import config_map, secret, volume
 from tests.flows.flow import Flow, interrupt
 from tests.machines import machine
 
+AT_ONCE = Rules(timedelta(0))
 HIDDEN = "hunter2-of-the-target"
 
 
@@ -96,6 +97,22 @@ def test_what_is_replaced_is_brought_back(begin: Begin) -> None:
     assert kept(flow) == []
 
 
+def test_who_else_uses_what_is_replaced_is_named(begin: Begin) -> None:
+    """Every other VM and pod of the target that uses it stands in the warning, and nobody beside what they do not use."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    other_there(flow)
+    conf = {"name": "c", "configMap": {"name": named(flow.name, "conf")}}
+    flow.lab.plant([machine(f"{flow.name}-user", volumes=[conf], cluster="west")])
+    spec = {"containers": [{"name": "main", "image": "busybox"}], "volumes": [conf]}
+    flow.west.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{flow.name}-reader"}, "spec": spec})
+    assert flow.plan().report.outcome is Outcome.PLANNED
+    told = {problem.what.split()[1]: problem.why for event in flow.events for problem in event.problems if "is replaced" in problem.what}
+    assert f"used by pod {flow.name}-reader, VM {flow.name}-user, too" in told[named(flow.name, "conf")]
+    assert "used by" not in told[named(flow.name, "key")]
+    flow.west.delete(VM, f"{flow.name}-user")
+    flow.west.delete(POD, f"{flow.name}-reader")
+
+
 def kept(flow: Flow) -> list[str]:
     """Name what is kept of objects that were replaced."""
     names = Names.of(flow.events[0].migration, "")
@@ -105,26 +122,98 @@ def kept(flow: Flow) -> list[str]:
 
 @pytest.mark.slow
 def test_cleanup_after_a_replacing_move(begin: Begin) -> None:
-    """What was there before goes once the migration is finished; what travels with the VM stays."""
+    """What was there before is spared, and that is said, so that an undo brings it back all the same; copies are no leftovers."""
     flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
     flow.lab.plant([secret(named(flow.name, "key"), HIDDEN, cluster="west")])
+    before = held(flow)[0]
     flow.when("create-target", "TargetMissing", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
     assert [line for line in leftover(flow) if "before" in line] == []
     assert flow.move().report.outcome is Outcome.MOVED
     assert kept(flow) == [named(flow.name, "key")]
-    assert [line.split("/")[1].split(":")[0] for line in leftover(flow)] == [
-        Names.of(flow.events[0].migration, "").before_of("Secret", named(flow.name, "key"))
-    ]
-    copy = flow.west.get(CONFIGMAP, named(flow.name, "conf"))
-    assert labels.is_ours(copy or {})
+    assert labels.is_ours(flow.west.get(CONFIGMAP, named(flow.name, "conf")) or {})
+    said = [words for words in looked(flow).spared if flow.events[0].migration in words]
+    assert [words.split(" held")[0] for words in said] == [f"what Secret {named(flow.name, 'key')} of west"]
+    assert leftover(flow) == []
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    assert held(flow)[0] == before
+    assert kept(flow) == []
+
+
+def test_what_is_not_kept_any_more_is_told(begin: Begin) -> None:
+    """Once the record is old enough to go, what was before goes with it; an undo after that says what stays replaced."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    other_there(flow)
+    assert flow.move().report.outcome is Outcome.MOVED
+    flow.west.delete(VM, flow.name)
+    flow.until(lambda: flow.vm("west") is None)
+    found = removed(flow, Rules(timedelta(0), record_age=timedelta(0), records=0))
+    assert len(found) == 3
+    assert [name for _, name in replaced(flow) if not any(f"{name} held" in line and "no undo" in line for line in found)] == []
+    assert kept(flow) == []
+    report = flow.undo(even_if_started=True).report
+    assert report.outcome is Outcome.UNDONE
+    (line,) = [line for line in report.now if line.startswith("stays replaced: ")]
+    assert [name for _, name in replaced(flow) if name not in line] == []
+    assert [one["data"] for one in held(flow)] == [{"userdata": base64.b64encode(b"s3cret").decode()}, {"a": "plain"}]
+
+
+@pytest.mark.slow
+def test_what_somebody_deleted_is_told_every_time(begin: Begin) -> None:
+    """Where only one of two objects can be given back, it is; of the other one every undo says that it stays, until its note is off."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    other_there(flow)
+    before = held(flow)
+    flow.when("create-target", "TargetMissing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    name = named(flow.name, "key")
+    flow.west.delete(SECRET, Names.of(flow.events[0].migration, "").before_of("Secret", name))
+    for _ in range(2):
+        report = flow.undo().report
+        assert report.outcome is Outcome.UNDONE
+        assert [line.split(" of ")[0] for line in report.now if "replaced" in line] == [f"stays replaced: Secret {name}"]
+    assert held(flow)[1] == before[1]
+    flow.west.merge(SECRET, name, {"metadata": {"annotations": {labels.REPLACED_BY: None}}})
+    assert [line for line in flow.undo().report.now if "replaced" in line] == []
+
+
+def test_what_was_noted_only_is_as_it_was(begin: Begin) -> None:
+    """A run that dies between its note and the overwriting has replaced nothing: an undo takes the note off and says nothing else."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    other_there(flow)
+    before = held(flow)
+    flow.when("carry-references", "ReferencesMissing", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    mine = flow.events[0].migration
+    flow.west.merge(SECRET, named(flow.name, "key"), {"metadata": {"annotations": {labels.REPLACED_BY: mine}}})
+    report = flow.undo().report
+    assert report.outcome is Outcome.UNDONE
+    assert [line for line in report.now if "replaced" in line] == []
+    assert held(flow) == before
+
+
+def replaced(flow: Flow) -> list[tuple[str, str]]:
+    return [("ConfigMap", named(flow.name, "conf")), ("Secret", named(flow.name, "key"))]
+
+
+def looked(flow: Flow, rules: Rules = AT_ONCE) -> Leftovers:
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        return leftovers(source, target, rules=rules, clock=flow.lab.clock, everywhere=(False, False))
 
 
 def leftover(flow: Flow) -> list[str]:
+    return [one.words for one in looked(flow).found if flow.events[0].migration in (one.object["metadata"]["labels"] or {}).values()]
+
+
+def removed(flow: Flow, rules: Rules) -> list[str]:
+    """Remove what is left of this flow, and say what that was."""
     with ExitStack() as stack:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
-        every = leftovers(source, target, rules=Rules(timedelta(0)), clock=flow.lab.clock, everywhere=(False, False)).found
-        return [one.words for one in every if flow.events[0].migration in (one.object["metadata"]["labels"] or {}).values()]
+        every = leftovers(source, target, rules=rules, clock=flow.lab.clock, everywhere=(False, False)).found
+        mine = [one for one in every if flow.events[0].migration in (one.object["metadata"]["labels"] or {}).values()]
+        assert all(one.remove() for one in mine)
+        return [one.words for one in mine]
 
 
 def test_a_copy_that_others_use_stays(begin: Begin) -> None:

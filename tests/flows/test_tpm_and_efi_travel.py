@@ -11,8 +11,10 @@ import pytest
 from migrate.kube.kinds import CDI, CDICONFIG, DATAVOLUME, PV, PVC
 from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
+from migrate.model.inventory import STATE
 from migrate.model.migration import Identity, Start, Verify
 from migrate.model.report import Outcome
+from tests.flows.deeds import afterwards
 from tests.flows.flow import Flow, interrupt
 from tests.machines import disk, keeping, machine
 from tests.pair import home
@@ -37,7 +39,7 @@ def flow(lab: Lab) -> Iterator[Flow]:
 
 def states(flow: Flow, side: str) -> list[dict[str, Any]]:
     cluster = flow.east if side == "east" else flow.west
-    return cluster.list(PVC, labels={"persistent-state-for": flow.name})
+    return cluster.list(PVC, labels={STATE: flow.name})
 
 
 def files(flow: Flow, side: str) -> dict[str, bytes]:
@@ -65,11 +67,44 @@ def test_files_and_label_arrive(flow: Flow) -> None:
     assert (proof.coverage, proof.digest[:7]) == ("full", "sha256:")
     volume = flow.west.get(DATAVOLUME, claim["metadata"]["name"])
     assert volume is not None
-    assert "persistent-state-for" not in volume["metadata"]["labels"]
+    assert STATE not in volume["metadata"]["labels"]
     flow.set_strategy("Always", "west")
     flow.until(lambda: flow.runs("west"), what="the target runs")
     assert (guest(flow, "west").locked, guest(flow, "west").boots) == (False, 2)
     assert len(states(flow, "west")) == 1
+
+
+def test_unproven_it_is_marked_once_all_the_same(flow: Flow) -> None:
+    """With --verify off, too, only the claim says whose state it is before anything starts: what CDI refills later is not taken for it."""
+    labelled: list[bool] = []
+    flow.when("start-target", "", lambda: labelled.extend(STATE in one["metadata"]["labels"] for one in flow.west.list(DATAVOLUME)))
+    ending = flow.move(verify=Verify.OFF)
+    assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
+    assert labelled
+    assert not any(labelled)
+    assert len(states(flow, "west")) == 1
+    flow.until(lambda: flow.runs("west"), what="the target runs")
+    assert not guest(flow, "west").locked
+
+
+@pytest.mark.slow
+def test_a_claim_in_its_place_is_not_proven(flow: Flow) -> None:
+    """As after a live migration of the target, another claim has the state: the source is kept, and it is said how to delete it by hand."""
+    assert flow.move().report.outcome is Outcome.MOVED
+    (claim,) = states(flow, "west")
+    flow.set_strategy("Halted", "west")
+    flow.until(lambda: flow.instance("west") is None, what="the target stops")
+    other = {"name": f"{claim['metadata']['name']}-abcde", "labels": {STATE: flow.name}}
+    spec = {key: claim["spec"][key] for key in ("accessModes", "resources", "storageClassName")}
+    flow.west.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": other, "spec": spec})
+    flow.west.delete(PVC, claim["metadata"]["name"])
+    flow.until(lambda: [one["metadata"]["name"] for one in states(flow, "west")] == [other["name"]])
+    with afterwards(flow, "retire") as retiring:
+        ending = retiring.retire(flow._show)
+    assert ending.report.reason == "NotRetirable"
+    assert "delete the source by hand once the guest has found its TPM" in str(ending.report.problems)
+    assert len(states(flow, "east")) == 1
+    flow.west.delete(PVC, other["name"])
 
 
 def test_an_undo_removes_it(flow: Flow) -> None:
@@ -114,7 +149,7 @@ def test_what_is_in_the_way_is_told_before_anything_is_done(flow: Flow) -> None:
     assert ("keeps its name" in problem.what, f"west:{flow.target.namespace}/{flow.name}" in problem.now) == (True, True)
     other.close()
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}}
-    stray = {"name": f"old-{flow.name}", "labels": {"persistent-state-for": flow.name}}
+    stray = {"name": f"old-{flow.name}", "labels": {STATE: flow.name}}
     flow.west.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": stray, "spec": spec})
     (problem,) = flow.move().report.problems
     assert f"old-{flow.name} or ours" in problem.why

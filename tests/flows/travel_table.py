@@ -10,7 +10,7 @@ from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "what-travels.md"
 NAMED = ("id", "the VM names", "at", "rule", "remarks")
-BESIDES = ("at", "because")
+BESIDES = ("at", "in a move", "in a copy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,10 @@ def rows() -> list[Row]:
     return [Row(cells[0].strip("`"), cells[2].strip("`"), cells[3]) for cells in _table(NAMED)]
 
 
-def besides() -> list[str]:
-    """Read where else the two VMs may differ."""
-    return [cells[0].strip("`") for cells in _table(BESIDES)]
+def besides(playbook: str) -> dict[str, str]:
+    """Read where else the two VMs may differ, and what is said of it."""
+    column = BESIDES.index("in a copy" if playbook == "snapshot-copy" else "in a move")
+    return {cells[0].strip("`"): cells[column] for cells in _table(BESIDES)}
 
 
 def _table(columns: tuple[str, ...]) -> Iterator[list[str]]:
