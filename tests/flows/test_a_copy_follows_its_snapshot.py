@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from migrate.kube.kinds import DATAVOLUME, SECRET, SNAPSHOT, VM
 from migrate.model import labels
 from migrate.model.migration import Identity, Names, OnFailure, Start, Verify
@@ -35,6 +37,7 @@ def test_the_report_is_about_the_snapshot_that_was_copied(begin: Begin) -> None:
     assert report.snapshot.consistency is Consistency.CRASH
 
 
+@pytest.mark.slow
 def test_an_unproven_copy_keeps_it_until_the_vm_is_made(begin: Begin) -> None:
     """With `--verify off` disks want it no more once they are imported, but the VM is made from it: the next run goes on, and ends well."""
     flow = begin(strategy="Halted", playbook=COPY, verify=Verify.OFF)
@@ -49,6 +52,7 @@ def test_an_unproven_copy_keeps_it_until_the_vm_is_made(begin: Begin) -> None:
     assert flow.unequal() == []
 
 
+@pytest.mark.slow
 def test_a_copy_that_stays_the_machine_keeps_what_only_the_instance_knew(begin: Begin) -> None:
     """`--identity keep`: MAC and uuid are those that the guest had at the snapshot: no spec names them, and it stopped then."""
     flow = begin(strategy="Always", playbook=COPY, identity=Identity.KEEP)
@@ -112,6 +116,7 @@ def test_what_only_the_running_guest_names_travels(begin: Begin) -> None:
     assert carried(flow) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_takes_back_what_only_the_guest_named(begin: Begin) -> None:
     """With `--on-failure undo`, too, which is the very run that carried it."""
     flow = older(begin, on_failure=OnFailure.UNDO)
@@ -122,6 +127,7 @@ def test_a_run_that_fails_takes_back_what_only_the_guest_named(begin: Begin) -> 
     assert carried(flow) == []
 
 
+@pytest.mark.slow
 def test_what_only_the_running_guest_names_and_nobody_has_is_said(begin: Begin) -> None:
     """A Secret that is gone on both sides stops a copy that is to be started before any disk is made; else it is told, by its name."""
     flow = older(begin)

@@ -97,6 +97,7 @@ def test_what_is_replaced_is_brought_back(begin: Begin) -> None:
     assert kept(flow) == []
 
 
+@pytest.mark.slow
 def test_who_else_uses_what_is_replaced_is_named(begin: Begin) -> None:
     """Every other VM and pod of the target that uses it stands in the warning, and nobody beside what they do not use."""
     flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
@@ -177,6 +178,7 @@ def test_what_somebody_deleted_is_told_every_time(begin: Begin) -> None:
     assert [line for line in flow.undo().report.now if "replaced" in line] == []
 
 
+@pytest.mark.slow
 def test_what_was_noted_only_is_as_it_was(begin: Begin) -> None:
     """A run that dies between its note and the overwriting has replaced nothing: an undo takes the note off and says nothing else."""
     flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
@@ -216,6 +218,7 @@ def removed(flow: Flow, rules: Rules) -> list[str]:
         return [one.words for one in mine]
 
 
+@pytest.mark.slow
 def test_a_copy_that_others_use_stays(begin: Begin) -> None:
     """Two copies were made; one has come to be used by another VM of the target: an undo removes the other one, and says what stays."""
     flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two)

@@ -74,6 +74,7 @@ def test_files_and_label_arrive(flow: Flow) -> None:
     assert len(states(flow, "west")) == 1
 
 
+@pytest.mark.slow
 def test_unproven_it_is_marked_once_all_the_same(flow: Flow) -> None:
     """With --verify off, too, only the claim says whose state it is before anything starts: what CDI refills later is not taken for it."""
     labelled: list[bool] = []
@@ -119,6 +120,7 @@ def test_an_undo_removes_it(flow: Flow) -> None:
     assert not guest(flow, "east").locked
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_found(flow: Flow) -> None:
     """A state that differs in one byte, or by a file, is never called copied, and the target is not started."""
 
