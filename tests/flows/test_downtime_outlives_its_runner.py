@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from migrate.kube.kinds import VM
 from migrate.model import labels
 from migrate.model.objects import annotations_of, moment
@@ -10,6 +12,7 @@ from tests.flows.conftest import Begin
 from tests.flows.flow import interrupt
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_in_between_loses_no_moment(begin: Begin) -> None:
     """Stopped while the guest shuts down, and again while the target starts: the third run knows when it was halted and ready."""
     flow = begin()

@@ -261,6 +261,7 @@ def test_a_record_of_a_halt_forbids_another(stage: Stage) -> None:
     assert "the record" in seen.problems[0].why
 
 
+@pytest.mark.slow
 def test_a_long_grace_is_progress_and_no_stall(stage: Stage) -> None:
     """A guest that uses more than the limit of standing still moves on, as long as its time is not over."""
     scene = stage(strategy="Always", grace_s=3600)
