@@ -106,17 +106,20 @@ def another_runs(x: Crossing) -> Observation | None:
     """Return BLOCKED if an instance of the target's name runs that we may not stop, where ours was started before: both would run."""
     m = x.migration
     vm = x.target.get(VM, m.target.name)
-    if (vm is not None and labels.is_ours(vm, m.id)) or not instance_alive(x.target.get(VMI, m.target.name)):
+    if vm is not None and labels.is_ours(vm, m.id):
+        return None
+    comes_up = vm is not None and strategy_of(vm) in STARTS_WHEN_SET  # its instance may just be gone, and comes back by itself
+    if not comes_up and not instance_alive(x.target.get(VMI, m.target.name)):
         return None
     if not looks.started_at(x) and not looks.released(x, x.source.get(VM, m.source.name)):
         return None
     return blocked(
         "TargetStarted",
         Problem(
-            what=f"{m.target} runs, and is not ours to stop, so the source is not given back",
+            what=f"{m.target} runs or is to run, and is not ours to stop, so nothing is taken back",
             where=str(m.target),
             why="a VM of that name lost our label, or was made by somebody in place of ours; the same guest may run in it",
-            now=f"stop it (virtctl stop {m.target.name}), or keep it and leave the source halted; then undo again",
+            now=f"stop it (virtctl stop {m.target.name}) and undo again, or keep it, and never let both run",
         ),
     )
 

@@ -8,7 +8,7 @@ import copy
 
 import pytest
 
-from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
+from migrate.kube.kinds import DATAVOLUME, POD, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.migration import Start
 from migrate.model.objects import uid_of
@@ -16,6 +16,7 @@ from migrate.model.report import Outcome, Report
 from migrate.reading.started import started_of
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
+from tests.machines import user_pod
 
 
 def started_then_cut(flow: Flow) -> None:
@@ -58,6 +59,24 @@ def test_disks_outlive_their_vm(begin: Begin) -> None:
     assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
     assert uid_of(flow.west.get(PVC, f"{flow.name}-root") or {}) == before
     assert not flow.runs()
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+
+
+def test_a_way_back_that_is_cut_forgets_no_start(begin: Begin) -> None:
+    """Told to go back all the same, it ends before the disks are deleted: they still say that a guest wrote to them."""
+    flow = begin()
+    started_then_cut(flow)
+    pod = user_pod(flow.name, f"{flow.name}-root")
+    flow.until(lambda: flow.runs("west"))
+    flow.west.create(pod)
+    ending = flow.undo(even_if_started=True)
+    assert ending.report.reason == "DiskInUse", ending.report
+    assert started_of(flow.west.get(DATAVOLUME, f"{flow.name}-root")) is not None
+    stopped(flow, "TargetLost")
+    assert flow.undo().report.reason == "TargetStarted"
+    flow.west.delete(POD, f"{flow.name}-user")
+    flow.until(lambda: flow.west.get(POD, f"{flow.name}-user") is None)
     assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
     flow.until(flow.runs)
 
