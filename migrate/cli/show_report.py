@@ -52,9 +52,8 @@ def report_text(report: Report) -> str:
 
 def _head(report: Report) -> str:
     copies = report.playbook in COPIES
-    bad = (
-        "stopped" if report.finished else f"not {'copied' if copies else 'moved'}"
-    )  # after a finished one only this command came to nothing
+    # after a finished one only this command came to nothing
+    bad = "stopped" if report.finished else "not copied" if copies else "not moved"
     ended = GOOD.get(report.outcome, f"{bad} ({report.outcome.value})")
     ended = COPY.get(report.outcome, ended) if copies else ended
     told = next((step.message for step in report.steps if step.step == TOLD_BY.get(report.outcome)), "")

@@ -109,8 +109,7 @@ def kept(x: Crossing, kind: str, name: str) -> Object | None:
 
 def only_noted(x: Crossing, kind: str, obj: Object) -> bool:
     """Tell whether a run died between its note on an object of the user and the rest, so that nothing was replaced and nothing is kept."""
-    found, source = x.target.get(CONFIGMAP, x.migration.names.record), x.source.get(COPIED[kind], name_of(obj))
-    record = _record(found) if found is not None and labels.is_ours(found, x.migration.id) else None
+    record, source = _recorded(x), x.source.get(COPIED[kind], name_of(obj))
     same = source is not None and all(dig(source, field, default={}) == dig(obj, field, default={}) for field in CONTENT)
     return record is not None and record.finished is None and not same
 
