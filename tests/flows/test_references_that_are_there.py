@@ -41,6 +41,13 @@ def other_there(flow: Flow, **body: Any) -> None:
     )
 
 
+def replacing(begin: Begin) -> Flow:
+    """Plant a VM that names two things of which the target has others, and ask to replace those."""
+    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
+    other_there(flow)
+    return flow
+
+
 def held(flow: Flow) -> list[dict[str, Any]]:
     """Return what the target holds under these names: data, labels, annotations."""
     found = (flow.west.get(SECRET, named(flow.name, "key")), flow.west.get(CONFIGMAP, named(flow.name, "conf")))
@@ -85,8 +92,7 @@ def test_what_is_fixed_cannot_be_replaced(begin: Begin) -> None:
 
 def test_what_is_replaced_is_brought_back(begin: Begin) -> None:
     """With --references replace the target gets the source's content; an undo brings back what was there, with labels and notes."""
-    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
-    other_there(flow)
+    flow = replacing(begin)
     before = held(flow)
     flow.when("create-target", "TargetMissing", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
@@ -100,8 +106,7 @@ def test_what_is_replaced_is_brought_back(begin: Begin) -> None:
 @pytest.mark.slow
 def test_who_else_uses_what_is_replaced_is_named(begin: Begin) -> None:
     """Every other VM and pod of the target that uses it stands in the warning, and nobody beside what they do not use."""
-    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
-    other_there(flow)
+    flow = replacing(begin)
     conf = {"name": "c", "configMap": {"name": named(flow.name, "conf")}}
     flow.lab.plant([machine(f"{flow.name}-user", volumes=[conf], cluster="west")])
     spec = {"containers": [{"name": "main", "image": "busybox"}], "volumes": [conf]}
@@ -143,8 +148,7 @@ def test_cleanup_after_a_replacing_move(begin: Begin) -> None:
 
 def test_what_is_not_kept_any_more_is_told(begin: Begin) -> None:
     """Once the record is old enough to go, what was before goes with it; an undo after that says what stays replaced."""
-    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
-    other_there(flow)
+    flow = replacing(begin)
     assert flow.move().report.outcome is Outcome.MOVED
     flow.west.delete(VM, flow.name)
     flow.until(lambda: flow.vm("west") is None)
@@ -162,8 +166,7 @@ def test_what_is_not_kept_any_more_is_told(begin: Begin) -> None:
 @pytest.mark.slow
 def test_what_somebody_deleted_is_told_every_time(begin: Begin) -> None:
     """Where only one of two objects can be given back, it is; of the other one every undo says that it stays, until its note is off."""
-    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
-    other_there(flow)
+    flow = replacing(begin)
     before = held(flow)
     flow.when("create-target", "TargetMissing", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
@@ -181,8 +184,7 @@ def test_what_somebody_deleted_is_told_every_time(begin: Begin) -> None:
 @pytest.mark.slow
 def test_what_was_noted_only_is_as_it_was(begin: Begin) -> None:
     """A run that dies between its note and the overwriting has replaced nothing: an undo takes the note off and says nothing else."""
-    flow = begin(disks=(), strategy="Halted", start=Start.NEVER, alter=two, references=References.REPLACE)
-    other_there(flow)
+    flow = replacing(begin)
     before = held(flow)
     flow.when("carry-references", "ReferencesMissing", interrupt)
     assert flow.move().report.outcome is Outcome.INTERRUPTED
