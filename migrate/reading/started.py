@@ -17,10 +17,12 @@ class Started:
     """RFC 3339: when the target was about to be started, or was found to be started by somebody."""
     claim: str
     """Uid of the claim that held the disk's bytes then: another one never saw that guest."""
+    seen: bool = False
+    """Somebody else's start was seen: it has happened, whatever the VM looks like later. Our own note comes before our start."""
 
     def to_json(self) -> str:
         """Return the text of the annotation."""
-        return json.dumps({"at": self.at, "claim": self.claim}, sort_keys=True, separators=(",", ":"))
+        return json.dumps({"at": self.at, "claim": self.claim, "seen": self.seen}, sort_keys=True, separators=(",", ":"))
 
 
 def started_of(disk: Object | None) -> Started | None:
@@ -30,6 +32,6 @@ def started_of(disk: Object | None) -> Started | None:
         return None
     try:
         fields = json.loads(text)
-        return Started(str(fields["at"]), str(fields["claim"]))
+        return Started(str(fields["at"]), str(fields["claim"]), bool(fields.get("seen", False)))
     except (ValueError, KeyError, TypeError):
-        return Started("an unknown time", "")
+        return Started("an unknown time", "", seen=True)

@@ -50,8 +50,9 @@ def target_started(x: Crossing) -> Problem | None:
     vm, made = x.target.get(VM, name), looks.copies(x)
     concerns = vm is not None and (labels.is_ours(vm, x.migration.id) or bool(set(claims_of(vm)) & set(made)))
     words, why = "was started", running(vm, x.target.get(VMI, name), concerns=concerns)
-    if not why and (vm is None or not labels.is_ours(vm, x.migration.id)) and (at := looks.started_at(x)):
-        why = f"its disks say that it was started at {at}, and the VM that was started is not there any more"
+    if not why and (at := looks.started_at(x)):
+        gone = "" if vm is not None and labels.is_ours(vm, x.migration.id) else ", and the VM is not there any more"
+        words, why = "may have been started", f"its disks carry the note of a start at {at}{gone}"
     if not why and concerns and not set_by(vm or {}, labels.OWNER):
         words, why = "may have been started", looks.SET_BY_ANOTHER
     if not why and (concerns or made) and looks.released(x, x.source.get(VM, x.migration.source.name)):
@@ -97,21 +98,30 @@ def target_stopped(x: Crossing) -> Observation:
     if strategy_of(vm) != HALTED and not leaving(vm):
         x.target.patch(VM, name, stamps.guarded(x, vm, patches.strategy(vm, run_strategy=HALTED)))
         return waiting("TargetStopping", "the target is asked to stop")
-    if instance_alive(x.target.get(VMI, name)) or launcher_pods(x.target.list(POD, labels=looks.VIRT_PODS), name):
+    if _instance_left(x):
         return waiting("TargetStopping", "the target's guest is shutting down")
     return done("NotStarted", "nothing of the target runs")
 
 
+def _instance_left(x: Crossing) -> bool:
+    """Tell whether an instance of the target's name runs, or a pod of one that is gone still holds its disks."""
+    name = x.migration.target.name
+    return instance_alive(x.target.get(VMI, name)) or bool(launcher_pods(x.target.list(POD, labels=looks.VIRT_PODS), name))
+
+
 def another_runs(x: Crossing) -> Observation | None:
-    """Return BLOCKED if an instance of the target's name runs that we may not stop, where ours was started before: both would run."""
+    """Return BLOCKED if an instance of the target's name runs that we may not stop, where ours was started before: both would run.
+
+    Once its disks are deleted nothing tells that it was, but the word of whoever goes back all the same.
+    """
     m = x.migration
     vm = x.target.get(VM, m.target.name)
     if vm is not None and labels.is_ours(vm, m.id):
         return None
     comes_up = vm is not None and strategy_of(vm) in STARTS_WHEN_SET  # its instance may just be gone, and comes back by itself
-    if not comes_up and not instance_alive(x.target.get(VMI, m.target.name)):
+    if not comes_up and not _instance_left(x):
         return None
-    if not looks.started_at(x) and not looks.released(x, x.source.get(VM, m.source.name)):
+    if not x.even_if_started and not looks.started_at(x) and not looks.released(x, x.source.get(VM, m.source.name)):
         return None
     return blocked(
         "TargetStarted",

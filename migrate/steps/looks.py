@@ -86,7 +86,7 @@ def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
     if not at:
         return seen
     now = f"stop the source at once (virtctl stop {x.migration.source.name}); the target goes on with what its guest wrote since its start"
-    what = f"{x.migration.source} was started or changed while {x.migration.target} runs since {at}: both may be running now"
+    what = f"{x.migration.source} was started or changed after {x.migration.target} was started at {at}: both may be running now"
     return seen.but(problems=tuple(Problem(what, problem.where, problem.why, now) for problem in seen.problems))
 
 
@@ -119,7 +119,9 @@ def moved_and_lost(x: Crossing, vm: Object | None) -> Observation | None:
     if not lost:
         return None
     why = (
-        f"its disks say that it was started at {at}" if at else f"the source's annotation {labels.MOVED_TO} says that the move was through"
+        f"the target carries the note of a start at {at}"
+        if at
+        else f"the source's annotation {labels.MOVED_TO} says that the move was through"
     )
     undo = f"migrate undo {m.source} {m.target} --even-if-started"
     again = "" if m.copies else ", and lets the source run again if it ran before"
@@ -157,14 +159,17 @@ def _lost(x: Crossing) -> Iterator[str]:
 def started_at(x: Crossing) -> str:
     """Return when the target was started, by us or by anybody we saw, as its VM or any of its disks says; "" if nothing does.
 
-    The note on the disks comes before the start: as long as the VM is there, nobody but us set its strategy and it has no instance, nothing
-    came of it.
+    Our own note on the disks comes before our start: as long as the VM is there, nobody but us set its strategy and it has no instance,
+    nothing came of it.
     """
     vm = _target(x)
-    noted = min((note.at for volume in disks_there(x) if (note := started_of(volume)) is not None), default="")
+    notes = [note for volume in disks_there(x) if (note := started_of(volume)) is not None]
+    noted = min((note.at for note in notes), default="")
     at = annotations_of(vm).get(labels.STARTED)
     if at or not noted:
         return at or ""
+    if any(note.seen for note in notes):
+        return noted
     waits = vm is not None and labels.is_ours(vm, x.migration.id) and set_by(vm, labels.OWNER)
     return "" if waits and not instance_alive(x.target.get(VMI, x.migration.target.name)) else noted
 

@@ -123,6 +123,8 @@ def write(x: Crossing, disk: Disk, volume: Object, compared: Compared) -> None:
         return
     if target is None or not set_by(target, labels.OWNER) or instance_alive(x.target.get(VMI, x.migration.target.name)):
         return
+    if looks.started_at(x):
+        return
     claim, outcome = claim_there(x.target.get(PVC, disk.target)), compared.outcome
     if claim != compared.claim:
         return
@@ -175,8 +177,8 @@ def differs(disk: Disk, found: Copies) -> Problem | None:
         what=f"disk {disk.target} is not a copy of {disk.pvc}",
         where="target",
         why="; ".join(places),
-        now="the source is whole and the target was not started: take this migration back with `migrate undo` (with --even-if-started once "
-        "the move was finished), then move the VM anew",
+        now="the source is whole, and the target was not started by this tool: take this migration back with `migrate undo` (with "
+        "--even-if-started once the move was finished), then move the VM anew",
     )
 
 

@@ -54,7 +54,7 @@ class StartTarget:
         if strategy_of(vm) == going.run_strategy and not going.starts:
             return done("LeftHalted", going.note or f"run strategy {going.run_strategy}, not started ({_wish(x, was)})")
         not_yet = _not_ready(x) if going.starts else None
-        if not_yet is None and going.starts and _unmarked(x):
+        if not_yet is None and going.starts and _unmarked(x, seen=False):
             return needed("StartToNote", "the disks are marked as written to by a guest, then the target is started")
         return not_yet or needed("NotStarted", f"run strategy {strategy_of(vm)}, to be {going.run_strategy}")
 
@@ -68,9 +68,9 @@ class StartTarget:
         going, at = strategies.on_target(was, x.migration.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         begun = labels.STARTED in annotations_of(vm)
         theirs = not begun and _taken_over(x, vm, going)
-        unmarked = _unmarked(x) if going.starts or theirs else []
+        unmarked = _unmarked(x, seen=theirs) if going.starts or theirs else []
         for volume, claim in unmarked:
-            note = patches.annotate(volume, {labels.STARTED: Started(at, claim).to_json()})
+            note = patches.annotate(volume, {labels.STARTED: Started(at, claim, seen=theirs).to_json()})
             x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, note))
         if unmarked or theirs:
             return
@@ -105,11 +105,14 @@ def _taken_over(x: Crossing, vm: Object, going: Going) -> bool:
     return bool(alive and looks.started_at(x)) if going.starts else alive or not set_by(vm, labels.OWNER)
 
 
-def _unmarked(x: Crossing) -> list[tuple[Object, str]]:
-    """List the disks that do not say yet that a guest may write to the claim they have now, each with the uid of that claim."""
+def _unmarked(x: Crossing, *, seen: bool) -> list[tuple[Object, str]]:
+    """List the disks that do not say yet that a guest may write to the claim they have now, each with the uid of that claim.
+
+    `seen`: that it did, since somebody else's start was seen.
+    """
     claims, wanted = looks.made_by_cdi(x, PVC), {disk.target for disk in x.migration.disks}
     found = ((one, claim_there(claims.get(name_of(one)))) for one in looks.disks_there(x) if name_of(one) in wanted)
-    return [(one, claim) for one, claim in found if (note := started_of(one)) is None or note.claim != claim]
+    return [(one, claim) for one, claim in found if (note := started_of(one)) is None or note.claim != claim or seen > note.seen]
 
 
 def _theirs(x: Crossing, vm: Object) -> Observation:
@@ -117,8 +120,8 @@ def _theirs(x: Crossing, vm: Object) -> Observation:
     found = proving.copies(x)
     unproven = proving.unproven(x, found)
     if unproven:
-        return _unproven(unproven, "is not proven")
-    if _unmarked(x):
+        return _unproven(f"somebody started {x.migration.target} before its disks were proven", unproven, "not proven")
+    if _unmarked(x, seen=True):
         return needed("StartToNote", f"somebody started {x.migration.target} or changed its run strategy; that is noted on its disks")
     return done("StartedByAnother", f"somebody set {x.migration.target} to run strategy {strategy_of(vm)}; it is left as they wish")
 
@@ -134,14 +137,14 @@ def _not_ready(x: Crossing) -> Observation | None:
     missing = [disk for disk in x.migration.disks if disk.target not in found.volumes]
     if not unproven and not missing:
         return looks.in_use(x)
-    return _unproven(missing or unproven, "is missing" if missing else "is not proven")
+    return _unproven("the target is not started", missing or unproven, "missing" if missing else "not proven")
 
 
-def _unproven(disks: Sequence[Disk], word: str) -> Observation:
+def _unproven(what: str, disks: Sequence[Disk], word: str) -> Observation:
     return blocked(
         "DisksNotProven",
         Problem(
-            what=f"the target is not started: {', '.join(disk.target for disk in disks)} {word}",
+            what=f"{what}: {word}: {', '.join(disk.target for disk in disks)}",
             where="target",
             why="a disk without proof of identity is not a copy",
             now="run the same again: what is missing is made anew and proven",

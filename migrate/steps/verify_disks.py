@@ -147,12 +147,14 @@ def _not_provable(x: Crossing) -> Observation | None:
     if vm is None:
         return waiting("TargetMissing", "the target VM is not made yet")
     why = "its instance writes to the disks" if instance_alive(vmi) else "" if set_by(vm, labels.OWNER) else looks.SET_BY_ANOTHER
+    if not why and (at := looks.started_at(x)):
+        why = f"it carries the note of a start at {at}"
     if not why:
         return None
     return blocked(
         "TargetStarted",
         Problem(
-            what=f"somebody started {x.migration.target} before its disks were proven",
+            what=f"{x.migration.target} was started before its disks were proven",
             where="target",
             why=f"{why}, so they cannot be compared any more",
             now="stop it and delete it; then undo this migration and move the VM anew",

@@ -9,11 +9,10 @@ from dataclasses import replace
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import VM, VMI
-from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, MigrateError, Problem
 from migrate.model.migration import Migration, Verify
-from migrate.model.objects import annotations_of, leaving, name_of
+from migrate.model.objects import leaving, name_of
 from migrate.model.observation import Observation, State, blocked
 from migrate.model.record import DiskProof, Record
 from migrate.model.report import Event, Outcome
@@ -159,7 +158,7 @@ def impossible(x: Crossing) -> tuple[Problem, ...]:
         gone = [f"VM {m.target.name}"] * (target is None) + [f"disk {name}" for name in lacking]
         found.append(Problem(f"there is no {', no '.join(gone)} on the target", where="target", now="find out who removed them"))
         return tuple(found)
-    started = annotations_of(target).get(labels.STARTED)
+    started = looks.started_at(x)
     alive = instance_alive(x.target.get(VMI, m.target.name))
     if started or alive or strategy_of(target) in STARTS_WHEN_SET:
         why = f"it was started at {started}" if started else "its instance runs" if alive else f"run strategy {strategy_of(target)}"

@@ -30,13 +30,18 @@ def note(x: Crossing, record: Record, entry: StepLog) -> Record:
             return replace(record, halted=moment(at))
         case "snapshot-source":
             return replace(record, snapshot=_newest(record.snapshot, snapshots.taken(x)))
-        case "start-target" if entry.acts and not x.migration.copies:
+        case "start-target" if entry.acts and _ours(entry) and not x.migration.copies:
             return replace(record, ready=x.clock.now())
         case "start-target" if record.ready is None and not x.migration.copies:
             vmi = x.target.get(VMI, x.migration.target.name)
             ready = condition(vmi, "Ready")
             return replace(record, ready=ready.since if ready is not None and ready.true else None)
     return record
+
+
+def _ours(entry: StepLog) -> bool:
+    """Tell whether we started the target and saw it come up; a note about somebody else's start, or a halted target, is none."""
+    return entry.last is not None and entry.last.reason == "Running"
 
 
 def _newest(noted: Taken | None, there: Taken | None) -> Taken | None:

@@ -29,3 +29,11 @@ def test_a_run_that_stopped_in_between_loses_no_moment(begin: Begin) -> None:
     assert report.outcome is Outcome.MOVED
     assert report.downtime_s is not None
     assert 60 <= report.downtime_s < 600
+
+
+@pytest.mark.slow
+def test_a_vm_that_stays_down_has_no_downtime(begin: Begin) -> None:
+    """Manual and stopped: its target is given the run strategy, and nothing was ready."""
+    report = begin(strategy="Manual").move().report
+    assert report.outcome is Outcome.MOVED
+    assert report.downtime_s is None

@@ -8,6 +8,7 @@ from migrate.kube.kinds import DATAVOLUME, VMI
 from migrate.model import labels
 from migrate.model.migration import Start, Verify
 from migrate.model.observation import State
+from migrate.workflow.afterwards import impossible
 from tests.steps.conftest import Stage
 
 STEP = "start-target"
@@ -55,6 +56,21 @@ def test_the_wish_decides(stage: Stage, strategy: str, start: Start, wanted: str
     scene = stage(disks=(), strategy=strategy, start=start).to(STEP)
     assert scene.vm(scene.west)["spec"]["runStrategy"] == wanted
     assert (scene.phase(scene.west) == "Running") == (wanted == "Always")
+
+
+def test_a_start_that_was_seen_is_not_forgotten(stage: Stage) -> None:
+    """Manual: neither a start request nor a stop changes its run strategy; who looked in between has noted it on the disks."""
+    scene = stage(strategy="Manual", verify=Verify.SIZE).to(STEP)
+    scene.start(scene.west)
+    assert scene.look(STEP).reason == "StartToNote"
+    assert scene.writes(lambda: scene.walk(STEP)) == ["patch datavolumes"]
+    scene.stop(scene.west)
+    refused = scene.undo(STEP)
+    assert (refused.state, refused.reason) == (State.BLOCKED, "TargetStarted")
+    assert "note of a start" in refused.problems[0].why
+    assert "was started, so its disks cannot be compared" in " ".join(problem.what for problem in impossible(scene.x))
+    scene.west.merge(DATAVOLUME, scene.disks[0], {"metadata": {"annotations": {labels.PROOF: None}}})
+    assert scene.look("verify-disks").reason == "TargetStarted"
 
 
 def test_a_source_started_by_somebody_is_never_joined(stage: Stage) -> None:

@@ -194,6 +194,22 @@ def test_undo_restores_exactly_what_was(stage: Stage, strategy: str) -> None:
     assert scene.writes(lambda: scene.undo(STEP)) == []
 
 
+def test_no_source_is_given_back_beside_a_stranger(stage: Stage) -> None:
+    """Who goes back although the target was started may have lost it to somebody: what runs in its place is looked for until the end."""
+    scene = stage(disks=(), strategy="Always").to("start-target")
+    vm = scene.vm(scene.west)
+    vm["metadata"] = {"name": scene.name, "namespace": "shop"}
+    vm.pop("status")
+    scene.west.delete(VM, scene.name)
+    scene.until(lambda: scene.west.get(VM, scene.name) is None and scene.west.get(VMI, scene.name) is None)
+    scene.west.create(vm)
+    scene.even_if_started()
+    refused = scene.undo(STEP)
+    assert (refused.state, refused.reason) == (State.BLOCKED, "TargetStarted")
+    assert "is not ours to stop" in refused.problems[0].what
+    assert scene.vm(scene.east)["spec"]["runStrategy"] == "Halted"
+
+
 def test_undo_gives_a_receiver_back(stage: Stage) -> None:
     """A VM that became WaitAsReceiver after the check gets that back, and with it the instance that waits."""
     scene = stage()
