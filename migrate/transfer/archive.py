@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -18,6 +17,7 @@ from typing import IO, Any, cast
 
 from migrate.model.migration import Verify
 from migrate.transfer.export_client import ExportClient
+from migrate.transfer.gunzip import Gunzip
 from migrate.transfer.patience import Interrupted
 from migrate.transfer.proof import ENOUGH_DIFFERENCES, Cancelled, Outcome
 
@@ -26,7 +26,6 @@ LEFT_OUT = frozenset({"lost+found", "cbt"})
 disks in size and are made anew; the first backup on the target is a full one."""
 _PIECE = 256 * 1024
 _END = bytes(2 * tarfile.BLOCKSIZE)
-_GZIP = 31
 _GROUP_FILE, _GROUP_DIRECTORY = 0o060, 0o070
 """What kubelet adds for the group of a volume: CDI's user owns what it unpacks, the export server is another and reads by the group."""
 
@@ -45,7 +44,7 @@ class _Tar:
 
     def __init__(self, pieces: Iterator[bytes], check: Callable[[], None]) -> None:
         self._pieces, self._check = pieces, check
-        self._packed = zlib.decompressobj(_GZIP)
+        self._packed = Gunzip()
         self._held, self._tail, self._over = bytearray(), b"", False
 
     def read(self, size: int) -> bytes:
@@ -53,27 +52,17 @@ class _Tar:
             self._check()
             piece = next(self._pieces, b"")
             self._over = not piece
-            self._unpack(piece)
+            self._held += self._packed.feed(piece)
         taken = bytes(self._held[:size])
         del self._held[:size]
         self._tail = (self._tail + taken)[-len(_END) :]
         return taken
 
-    def _unpack(self, piece: bytes) -> None:
-        try:
-            while piece:
-                if self._packed.eof:
-                    self._packed = zlib.decompressobj(_GZIP)
-                self._held += self._packed.decompress(piece)
-                piece = self._packed.unused_data
-        except zlib.error as error:
-            raise Interrupted(f"the archive is corrupt: {error}") from None
-
     def finish(self) -> None:
         """Read the rest. An archive that does not end as archives do was cut by its server, which says so nowhere (kubevirt-export 3)."""
         while self.read(_PIECE):
             pass
-        if not self._packed.eof or self._tail != _END:
+        if not self._packed.ended or self._tail != _END:
             raise Interrupted("the archive ends early")
 
 

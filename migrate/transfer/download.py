@@ -1,0 +1,276 @@
+"""A disk of an export as a file on this machine: read by ranges at once, resumable at any time, sparse, and hashed on the way.
+
+Until it is whole the file is called `NAME.part`, with a journal beside it. What the journal calls done is on the disk: it is synced first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from migrate.model.errors import Blocked, UsageError
+from migrate.model.quantity import human
+from migrate.transfer.export_client import ExportClient
+from migrate.transfer.journal import Journal, read_journal
+from migrate.transfer.proof import Cancelled
+from migrate.transfer.ranges import FULL_RANGE_BYTES, READ_BYTES, Range, every
+
+STREAMS = 4
+KEEP_S = 5.0
+"""So often the file is synced and the journal written: what a crash costs."""
+_BLOCK = 64 * 1024
+"""Unit of holes."""
+_ZEROS = bytes(_BLOCK)
+_LOOKS = 8
+"""Pieces that are compared before a file is gone on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """A download that is through."""
+
+    bytes: int
+    digest: str
+    """sha256:… of the content."""
+    read_bytes: int
+    """Bytes that came over the wire this time."""
+
+
+def raw(
+    client: ExportClient,
+    url: str,
+    output: Path,
+    *,
+    identity: str,
+    streams: int = STREAMS,
+    tight: bool = False,
+    moved: Callable[[int, int], None] = lambda _done, _total: None,
+    cancelled: threading.Event | None = None,
+) -> Got:
+    """Read a raw link into a file, and go on with what an earlier try left. The file gets its name once it is whole and synced.
+
+    `identity` names the disk and its state: what was read of another one is thrown away. `streams` ranges are read at once. `tight`: begin
+    although the disk does not fit, since holes take no room. `moved` is told the bytes that are there and the bytes of the disk.
+    Raises UsageError, Blocked (no room, somebody else writes the file), Cancelled, and what ExportClient raises.
+    """
+    stop = cancelled or threading.Event()
+    size = client.size(url, stop)
+    part = beside(output, ".part")
+    with opened(part) as file:
+        work = _Download(client, url, file, Journal(identity, size), beside(output, ".part.json"), moved, stop)
+        work.take_up()
+        if not tight:
+            _check_room(output, size - os.fstat(file).st_blocks * 512)
+        os.ftruncate(file, size)
+        digest = work.run(streams)
+        os.fsync(file)
+        part.replace(output)
+    work.path.unlink(missing_ok=True)
+    sync_directory(output.parent)
+    return Got(size, digest, work.read_bytes)
+
+
+def stream(client: ExportClient, url: str, write: Callable[[bytes], object], *, cancelled: threading.Event | None = None) -> Got:
+    """Read a raw link in order, into whatever takes it. A broken stream is taken up where it broke."""
+    stop = cancelled or threading.Event()
+    size, hashed = client.size(url, stop), hashlib.sha256()
+    for part in every(0, size):
+        for piece in client.pieces(url, part, of=size, cancelled=stop):
+            if stop.is_set():
+                raise Cancelled
+            hashed.update(piece)
+            write(piece)
+    return Got(size, f"sha256:{hashed.hexdigest()}", size)
+
+
+def beside(output: Path, ending: str) -> Path:
+    """Return the name of what stands beside a file until it is whole."""
+    return output.with_name(output.name + ending)
+
+
+@dataclass(slots=True)
+class _Download:
+    """One file that is being filled: readers, and one that hashes what is there in order and keeps the journal."""
+
+    client: ExportClient
+    url: str
+    file: int
+    journal: Journal
+    path: Path
+    moved: Callable[[int, int], None]
+    cancelled: threading.Event
+    read_bytes: int = 0
+    there: int = 0
+    reached: dict[int, int] = field(default_factory=dict)
+    """By the start of a range: how far it is filled."""
+    failed: BaseException | None = None
+    kept_at: float = field(default_factory=time.monotonic)
+    news: threading.Condition = field(default_factory=threading.Condition)
+
+    def take_up(self) -> None:
+        """Go on with what is there, if it is of this disk as it is now; else begin anew."""
+        earlier = read_journal(self.path, identity=self.journal.identity, size=self.journal.bytes)
+        if earlier is not None and os.fstat(self.file).st_size == earlier.bytes and self._same(earlier.have):
+            self.journal = earlier
+            self.there = sum(one.bytes for one in earlier.have)
+            self.reached.update((one.start, one.stop) for one in earlier.have)
+            return
+        self.path.unlink(missing_ok=True)
+        os.ftruncate(self.file, 0)
+
+    def run(self, streams: int) -> str:
+        """Read what is left; return the digest of the whole. However it ends, the journal says what is there."""
+        left = self.journal.left
+        self._tell(0)
+        with ThreadPoolExecutor(max(1, min(streams, len(left)))) as readers:
+            for part in left:
+                readers.submit(self._read, part)
+            try:
+                return self._hash()
+            except BaseException as error:
+                self._fail(error)
+                raise
+            finally:
+                readers.shutdown(cancel_futures=True)
+                if self.read_bytes:
+                    self._keep()
+
+    def _read(self, part: Range) -> None:
+        """Read a range, or the rest of one, into its place. The first trouble ends the others, too."""
+        key, at = part.start - part.start % FULL_RANGE_BYTES, part.start
+        try:
+            for piece in self.client.pieces(self.url, part, of=self.journal.bytes, cancelled=self.cancelled):
+                self._check()
+                put(self.file, piece, at)
+                at += len(piece)
+                with self.news:
+                    self.reached[key] = at
+                    self._tell(len(piece))
+                    if at == part.stop:
+                        self.news.notify()
+        except BaseException as error:
+            self._fail(error)
+
+    def _check(self) -> None:
+        if self.failed is not None or self.cancelled.is_set():
+            raise Cancelled
+
+    def _tell(self, read_bytes: int) -> None:
+        self.read_bytes += read_bytes
+        self.there += read_bytes
+        self.moved(self.there, self.journal.bytes)
+
+    def _fail(self, error: BaseException) -> None:
+        with self.news:
+            self.failed = self.failed or error
+            self.news.notify()
+
+    def _hash(self) -> str:
+        hashed = hashlib.sha256()
+        for part in every(0, self.journal.bytes):
+            while not self._filled(part):
+                self._keep_now_and_then()
+            for at in range(part.start, part.stop, READ_BYTES):
+                hashed.update(os.pread(self.file, min(READ_BYTES, part.stop - at), at))
+            self._keep_now_and_then()
+        return f"sha256:{hashed.hexdigest()}"
+
+    def _filled(self, part: Range) -> bool:
+        """Wait until a range is filled, a second at most. Raises what a reader met."""
+        with self.news:
+            if self._at(part) < part.stop and self.failed is None:
+                self.news.wait(1)
+            if self.failed is not None:
+                raise self.failed
+            return self._at(part) == part.stop
+
+    def _at(self, part: Range) -> int:
+        return self.reached.get(part.start, part.start)
+
+    def _keep_now_and_then(self) -> None:
+        if time.monotonic() - self.kept_at >= KEEP_S:
+            self._keep()
+
+    def _keep(self) -> None:
+        with self.news:
+            have = tuple(Range(start, at) for start, at in self.reached.items() if start < at)
+        os.fdatasync(self.file)
+        Journal(self.journal.identity, self.journal.bytes, have).write(self.path)
+        self.kept_at = time.monotonic()
+
+    def _same(self, have: Sequence[Range]) -> bool:
+        """Compare some of what is there with the disk: its beginning, and pieces by chance."""
+        dice = random.Random()  # noqa: S311 - a choice, not a secret
+        starts = [have[0].start, *(dice.randrange(one.start, one.stop) for one in dice.choices(have, k=_LOOKS))] if have else []
+        for start in starts:
+            stop = next(one.stop for one in reversed(have) if one.start <= start)
+            piece = Range(start, min(start + READ_BYTES, stop))
+            now = b"".join(self.client.pieces(self.url, piece, of=self.journal.bytes, cancelled=self.cancelled))
+            if os.pread(self.file, piece.bytes, piece.start) != now:
+                return False
+        return True
+
+
+def put(file: int, piece: bytes, at: int) -> None:
+    """Write a piece into its place; a block of zeros is left out, where the file has a hole."""
+    for start in range(0, len(piece), _BLOCK):
+        block = piece[start : start + _BLOCK] if len(piece) > _BLOCK else piece
+        if block != _ZEROS[: len(block)] or os.pread(file, len(block), at + start).strip(b"\0"):
+            _write(file, block, at + start)
+
+
+def _write(file: int, block: bytes, at: int) -> None:
+    while block:
+        written = os.pwrite(file, block, at)
+        block, at = block[written:], at + written
+
+
+@contextlib.contextmanager
+def opened(part: Path) -> Iterator[int]:
+    """Open the unfinished file for one writer at a time. Raises UsageError, Blocked."""
+    try:
+        file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise UsageError(
+            f"{part} cannot be written", where="--output", why=str(error), now="name a file in a directory of yours"
+        ) from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Blocked(
+                f"another process downloads to {part}", where="--output", now="let it end, or name another file", why="it holds its lock"
+            ) from None
+        yield file
+    finally:
+        os.close(file)
+
+
+def _check_room(output: Path, wanted: int) -> None:
+    free = shutil.disk_usage(output.parent).free
+    if wanted > free:
+        raise Blocked(
+            f"{output} does not fit: {human(wanted)} are to come, {human(free)} are free",
+            where=str(output.parent),
+            why="a disk may need its full size; holes in it take no room, but nobody knows how many there are",
+            now="make room, or begin all the same with --tight",
+        )
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory outlive a crash."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,128 @@
+"""What an export packs while it sends: a disk as gzip, files as tar.gz. Neither can be resumed, and neither says when it is cut.
+
+The server writes the gzip trailer even where reading the disk failed (kubevirt-export section 3), so the stream is unpacked on the way and
+its length compared with that of the disk; an archive must end as archives do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from migrate.model.errors import Unreachable
+from migrate.transfer.download import Got, beside, opened, sync_directory
+from migrate.transfer.export_client import ExportClient
+from migrate.transfer.gunzip import Gunzip
+from migrate.transfer.patience import Interrupted
+from migrate.transfer.proof import Cancelled
+
+END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
+
+
+class Sink(Protocol):
+    """Where packed bytes go."""
+
+    def begin(self) -> None:
+        """Forget what came so far: the stream starts anew. Raises Unreachable where that cannot be."""
+        ...
+
+    def write(self, piece: bytes) -> None:
+        """Take the next piece."""
+        ...
+
+
+def to_file(
+    client: ExportClient,
+    url: str,
+    output: Path,
+    *,
+    disk_bytes: int | None,
+    moved: Callable[[int, int], None] = lambda _done, _total: None,
+    cancelled: threading.Event | None = None,
+) -> Got:
+    """Save a packed stream under its name once it is whole. A cut one is read anew from its start.
+
+    `disk_bytes`: what a gzip must unpack to; None = it is an archive. `moved` is told the unpacked bytes, and how many there will be (0 =
+    nobody knows).
+    Raises UsageError, Blocked, Cancelled, and what `ExportClient.whole` raises.
+    """
+    part = beside(output, ".part")
+    with opened(part) as file:
+        got = to_sink(client, url, _File(file), disk_bytes=disk_bytes, moved=moved, cancelled=cancelled)
+        os.fsync(file)
+        part.replace(output)
+    sync_directory(output.parent)
+    return got
+
+
+def to_sink(
+    client: ExportClient,
+    url: str,
+    sink: Sink,
+    *,
+    disk_bytes: int | None,
+    moved: Callable[[int, int], None] = lambda _done, _total: None,
+    cancelled: threading.Event | None = None,
+) -> Got:
+    """Send a packed stream on, piece by piece; see `to_file`."""
+    stop = cancelled or threading.Event()
+
+    def take(pieces: Iterator[bytes]) -> Got:
+        sink.begin()
+        stream, hashed, unpacked, arrived, tail = Gunzip(), hashlib.sha256(), 0, 0, b""
+        for piece in pieces:
+            if stop.is_set():
+                raise Cancelled
+            sink.write(piece)
+            plain = stream.feed(piece)
+            hashed.update(plain)
+            arrived += len(piece)
+            unpacked += len(plain)
+            tail = (tail + plain[-len(END_OF_ARCHIVE) :])[-len(END_OF_ARCHIVE) :]
+            moved(unpacked, disk_bytes or 0)
+        if disk_bytes is not None and (unpacked != disk_bytes or not stream.ended):
+            raise Interrupted(f"the stream ends after {unpacked} of {disk_bytes} bytes")
+        if disk_bytes is None and (tail != END_OF_ARCHIVE or not stream.ended):
+            raise Interrupted("the archive ends early")
+        return Got(arrived, f"sha256:{hashed.hexdigest()}", arrived)
+
+    return client.whole(url, take, stop)
+
+
+class _File:
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def begin(self) -> None:
+        os.ftruncate(self._file, 0)
+        os.lseek(self._file, 0, os.SEEK_SET)
+
+    def write(self, piece: bytes) -> None:
+        while piece:
+            piece = piece[os.write(self._file, piece) :]
+
+
+class Once:
+    """Something that cannot be taken back, as standard output is."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._begun = False
+
+    def begin(self) -> None:
+        if self._begun:
+            raise Unreachable(
+                "the stream broke, and what was written to standard output cannot be taken back",
+                where="--output -",
+                why="it is packed on the way, so it can only be read anew from its start",
+                now="run the same again, or name a file: that is read anew by itself",
+            )
+
+    def write(self, piece: bytes) -> None:
+        self._begun = True
+        self._write(piece)
