@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from migrate import __version__
-from migrate.cli import afterwards, cleanup, rbac, status, vm
+from migrate.cli import afterwards, cleanup, export, export_download, rbac, status, vm
 from migrate.cli.lab import lab_app
 
 app = typer.Typer(
@@ -24,6 +24,15 @@ app.command("retire")(afterwards.retire)
 app.command("unfence")(afterwards.unfence)
 app.command("cleanup")(cleanup.cleanup)
 app.command("rbac")(rbac.rbac)
+export_app = typer.Typer(help="Make and use VirtualMachineExports by hand.", no_args_is_help=True, rich_markup_mode=None)
+export_app.command("create")(export.create)
+export_app.command("list")(export.list_)
+export_app.command("show")(export.show)
+export_app.command("download")(export_download.download)
+export_app.command("files")(export_download.files_)
+export_app.command("manifest")(export.manifest)
+export_app.command("delete")(export.delete)
+app.add_typer(export_app, name="export")
 app.add_typer(lab_app, name="lab")
 
 

@@ -63,6 +63,9 @@ STARTED = f"{PREFIX}/started"
 """Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone. Before that it is written on
 each of its disks, with the claim that the guest will write to (reading/started.py): a VM can be deleted without its disks."""
 
+PASSING = f"{PREFIX}/made-for-a-download"
+"""Annotation on an export that `migrate export download` made for itself: it goes with the download, whichever try ends it."""
+
 START_ASKED = f"{PREFIX}/start-asked"
 """Annotation on a target VM of run strategy Manual, written with that strategy once its instance is there: when. It is started once."""
 

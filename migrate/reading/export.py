@@ -24,7 +24,7 @@ _NEAR = timedelta(minutes=10)
 
 _ARCHIVE = "tar.gz"
 
-_WORDS = {
+WORDS = {
     "Initializing": "KubeVirt has taken it up",
     "PodPending": "its server pod is being started",
     "PodCompleted": "its server pod ended and is being replaced",
@@ -115,7 +115,7 @@ def _read_pending(export: Object, phase: str, stopped: bool) -> Observation:
         )
     if reason == "InUse":
         return waiting("ExportInUse", "KubeVirt has not noted yet that the VM is stopped")
-    words = _WORDS.get(reason, message or reason or "KubeVirt is at work")
+    words = WORDS.get(reason, message or reason or "KubeVirt is at work")
     if phase == "Terminated":
         return waiting("ExportRestarting", f"export {name}: its server pod ended and is being replaced")
     if phase == "Skipped":

@@ -56,14 +56,14 @@ def travelling(x: Crossing, vm: Object) -> Travelling:
             notes.append(f"{words} is written into the VM: the target {_NONE if theirs is None else _OTHER}")
     if not notes or problems:
         return Travelling(vm, problems=tuple(problems))
-    if x.migration.copies and not _alike(vm, x.source.get(VM, x.migration.source.name)):
+    if x.migration.copies and not alike(vm, x.source.get(VM, x.migration.source.name)):
         return Travelling(vm, problems=(_went_on(x, notes),))
     path = f"/apis/subresources.kubevirt.io/v1/namespaces/{x.migration.source.namespace}/virtualmachines/{x.migration.source.name}"
     whole = x.source.call("GET", f"{path}/expand-spec")
     return Travelling({**vm, "spec": dig(whole if isinstance(whole, Mapping) else {}, "spec")}, tuple(notes))
 
 
-def _alike(vm: Object, live: Object | None) -> bool:
+def alike(vm: Object, live: Object | None) -> bool:
     """Tell whether a VM that a snapshot holds is, in all that its hardware follows from, the one that the source is asked to expand."""
     return all(_same(vm, live, field) for field in MATCHERS) and dig(vm, "spec", "template") == dig(live, "spec", "template")
 

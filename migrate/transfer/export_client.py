@@ -23,7 +23,7 @@ from migrate.transfer.ranges import READ_BYTES, Range
 if TYPE_CHECKING:
     import urllib3
 
-    from migrate.transfer.portforward import Forward
+    from migrate.transfer.straight import Way
 
 TOKEN_HEADER = "x-kubevirt-export-token"  # noqa: S105 - the name of a header
 USER_AGENT = f"{OWNER}/{__version__}"
@@ -43,12 +43,15 @@ class NotTrusted(Blocked):
 class ExportClient:
     """One export host, one CA, one token. Safe to use from several threads at once."""
 
-    def __init__(self, *, ca_pem: str, token: str, clock: Clock, streams: int = 4, forward: Forward | None = None) -> None:
+    def __init__(
+        self, *, ca_pem: str, token: str, clock: Clock, streams: int = 4, forward: Way | None = None, insecure: bool = False
+    ) -> None:
         """`ca_pem` is PEM text, "" for the system's roots alone; `token` "" sends none; `streams` is how many connections are kept.
 
         With `forward` every connection goes that way, whatever host the URL names; its certificate must be for that host all the same.
+        `insecure`: whoever answers is believed, as the user said.
         """
-        self._tls = trust.context(ca_pem)
+        self._tls = trust.blind() if insecure else trust.context(ca_pem)
         self._headers = {"user-agent": USER_AGENT} | ({TOKEN_HEADER: token} if token else {})
         self._clock = clock
         self._streams = streams

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from migrate.model.errors import Refused
 from migrate.transfer.pump import MOST_WAITING_BYTES, Pump
+from migrate.transfer.straight import Way
 
 if TYPE_CHECKING:
     import urllib3
@@ -126,15 +127,15 @@ class Forward:
         return Refused("the pod's port could not be forwarded", where=self.where, why=words, now=now, status=status)
 
 
-def pool_through(forward: Forward, *, tls: ssl.SSLContext, streams: int) -> urllib3.PoolManager:
-    """Return a pool whose every connection goes through a forward. TLS inside is verified against the host name of the URL."""
+def pool_through(way: Way, *, tls: ssl.SSLContext, streams: int) -> urllib3.PoolManager:
+    """Return a pool whose every connection is made by a way of its own. TLS inside is verified against the host name of the URL."""
     import urllib3
     from urllib3.connection import HTTPSConnection
     from urllib3.connectionpool import HTTPSConnectionPool
 
     class Through(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return forward.connect(self.timeout or CONNECT_S)
+            return way.connect(self.timeout or CONNECT_S)
 
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Through

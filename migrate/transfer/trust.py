@@ -30,6 +30,14 @@ def context(ca_pem: str) -> ssl.SSLContext:
     return made
 
 
+def blind() -> ssl.SSLContext:
+    """Return a TLS context that believes anybody: only for a host of which the user said so (--insecure)."""
+    made = ssl.create_default_context()
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
 def distrust(error: BaseException) -> str:
     """Return in OpenSSL's words why a certificate was refused, wherever in the chain of causes; "" if that was not the trouble."""
     seen: set[int] = set()

@@ -148,10 +148,18 @@ def test_two_never_write_one_file(client: ExportClient, url: str, output: Path) 
 
 
 def test_a_stream_is_the_disk_in_order(server: RangeServer, client: ExportClient, url: str) -> None:
-    """For standard output: taken up where it broke."""
-    server.cut_after += [MIB + 3, 5]
+    """For standard output: taken up where it broke, also by another try after a refusal, and never said twice."""
     taken = bytearray()
-    assert download.stream(client, url, taken.extend).digest == DIGEST
+    whole = download.Stream(taken.extend)
+    server.cut_after += [MIB + 3]
+    server.statuses += [401]
+    with pytest.raises(Refused):
+        whole.read(client, url)
+    stop = threading.Event()
+    with pytest.raises(Cancelled):
+        whole.read(client, url, cancelled=stop, moved=lambda done, _: stop.set() if done > 3 * MIB else None)
+    server.cut_after += [5]
+    assert whole.read(client, url).digest == DIGEST
     assert bytes(taken) == DISK
 
 

@@ -1,0 +1,266 @@
+"""`migrate export download` and `files`: what an export offers, as files on this machine or on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from migrate.cli import export_place as place
+from migrate.cli.failure import say
+from migrate.cli.options import Files, Output, opens_clusters
+from migrate.cli.pace import Pace
+from migrate.model.errors import MigrateError, UsageError
+from migrate.model.quantity import human, human_duration, human_rate
+
+if TYPE_CHECKING:
+    from migrate.transfer.download import Got, Stream
+    from migrate.transfer.packed import Once
+    from migrate.workflow.exports import Exports, Open
+
+SCHEMA = "kubevirt-migrate.io/download/v1"
+TELL_S = 2.0
+PLAIN_S = 10.0
+OutputFileOption = Annotated[str, typer.Option("--output", metavar="FILE|-", help="Where to; - is standard output.", show_default=False)]
+
+
+class Format(StrEnum):
+    """What can be downloaded of a volume."""
+
+    GZIP = "gzip"
+    RAW = "raw"
+    DIR = "dir"
+    TAR = "tar.gz"
+
+
+@dataclass(slots=True)
+class Meter:
+    """Says on stderr how far a download is: a line that is written over on a terminal, plain lines else, JSON lines on request."""
+
+    what: str
+    output: Output
+    pace: Pace = field(default_factory=Pace)
+    done: int = 0
+    told_at: float = 0.0
+
+    def see(self, done: int, total: int) -> None:
+        """Take in that so many of so many bytes are there (0 = nobody knows how many)."""
+        now, live = time.monotonic(), sys.stderr.isatty()
+        self.done = done
+        if now - self.told_at < (TELL_S / 10 if live else PLAIN_S if self.told_at else 0):
+            return
+        self.told_at = now
+        self.pace.note(now, done)
+        rate, eta = self.pace.rate(), self.pace.eta_s(total or None)
+        if self.output is Output.JSON:
+            say(json.dumps({"schema": SCHEMA, "volume": self.what, "bytes": done, "total": total or None, "rate": rate, "etaSeconds": eta}))
+            return
+        parts = [f"{human(done)} of {human(total)}, {done / total:.0%}" if total else human(done)]
+        parts += [human_rate(rate)] if rate else []
+        parts += [f"{human_duration(round(eta))} left"] if eta is not None else []
+        line = f"{self.what}: {', '.join(parts)}"
+        print(f"\r\x1b[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if sys.stderr.isatty() and self.told_at and self.output is Output.TEXT:
+            print(file=sys.stderr)
+
+
+@opens_clusters
+def download(
+    name: place.NameArgument,
+    output: OutputFileOption = "",
+    volume: place.VolumeOption = "",
+    form: Annotated[Format | None, typer.Option("--format", help="What to take.", show_default="gzip of a disk, tar.gz of files")] = None,
+    vm: place.VmOption = "",
+    snapshot: place.SnapshotOption = "",
+    pvc: place.PvcOption = "",
+    ttl: place.TtlOption = "",
+    token_secret: place.TokenOption = "",
+    labels: place.LabelsOption = None,
+    annotations: place.AnnotationsOption = None,
+    keep_vme: Annotated[bool, typer.Option("--keep-vme", help="Keep an export that this made.")] = False,
+    delete_vme: Annotated[bool, typer.Option("--delete-vme", help="Remove the export also where it was there before.")] = False,
+    port_forward: place.ForwardOption = False,
+    local_port: place.LocalPortOption = None,
+    service_url: place.ServiceOption = "",
+    insecure: place.InsecureOption = False,
+    ca: place.CaOption = None,
+    streams: Annotated[int, typer.Option("--streams", min=1, max=32, help="Ranges of a raw disk that are read at once.")] = 4,
+    tight: Annotated[bool, typer.Option("--tight", help="Begin although the disk's full size does not fit: holes take no room.")] = False,
+    retry: Annotated[int, typer.Option("--retry", min=0, help="Tries in a row that bring nothing, before it ends.")] = 6,
+    readiness_timeout: place.ReadinessOption = "2m",
+    context: place.ContextOption = "",
+    namespace: place.NamespaceOption = "",
+    events: Annotated[
+        Output, typer.Option("-o", help="text, or json: figures as JSON lines on stderr, the result on stdout.")
+    ] = Output.TEXT,
+    *,
+    files: Files,
+) -> None:
+    """Download one volume of an export; with --vm, --snapshot or --pvc the export is made first and goes when all is here.
+
+    A raw disk can be gone on with after any end: run the same again. What is packed on the way is read anew.
+    """
+    from migrate.model.clock import SystemClock
+    from migrate.workflow.exports import Exports
+
+    if not output:
+        raise UsageError("no file was named", where="migrate export download", now="give --output FILE, or --output - for standard output")
+    if keep_vme and delete_vme:
+        raise UsageError("the export can be kept or removed", where="--keep-vme, --delete-vme", now="give one of them")
+    if form is Format.DIR and output == "-":
+        raise UsageError("a directory cannot be written to standard output", where="--output -", now="take --format tar.gz")
+    of = place.subject(vm, snapshot, pvc)
+    wish = place.wish_of(of, ttl, token_secret, labels, annotations) if of is not None else None
+    approach = place.approach_of(port_forward, service_url, insecure, ca)
+    patience = place.duration(readiness_timeout, "--readiness-timeout")
+    if local_port is not None:
+        say("--local-port: no local port is opened; the bytes go through the API server straight into this process")
+    with ExitStack() as stack:
+        cluster, name = place.open_export(stack, name, context, namespace, files)
+        exports = Exports(cluster, SystemClock())
+        made = exports.create(name, wish)[1] if wish is not None else False
+        made = made or exports.passing(name)
+        meter = Meter(volume or name, events)
+        taking = _Taking(exports, name, volume, form, output, streams=streams, tight=tight, meter=meter)
+        try:
+            got = exports.reading(
+                name,
+                approach,
+                taking.read,
+                again=wish,
+                patience=patience,
+                retries=retry,
+                tell=say,
+                moved=lambda: meter.done,
+            )
+        except (MigrateError, KeyboardInterrupt):
+            meter.end()
+            if made:
+                say(
+                    f"the export {name} stays, so that the same command goes on; remove it: migrate export delete {cluster.context}:"
+                    f"{cluster.namespace}/{name}"
+                )
+            raise
+        meter.end()
+        if delete_vme or (made and not keep_vme):
+            exports.delete(name)
+            say(f"export {name} is removed")
+        _tell(got, taking, events)
+
+
+@opens_clusters
+def files_(
+    name: place.NameArgument,
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory to list, or with --output a file to fetch.")] = "",
+    output: OutputFileOption = "",
+    volume: place.VolumeOption = "",
+    port_forward: place.ForwardOption = False,
+    service_url: place.ServiceOption = "",
+    insecure: place.InsecureOption = False,
+    ca: place.CaOption = None,
+    readiness_timeout: place.ReadinessOption = "2m",
+    context: place.ContextOption = "",
+    namespace: place.NamespaceOption = "",
+    *,
+    files: Files,
+) -> None:
+    """List the files of a volume that holds files, or fetch one of them."""
+    from migrate.model.clock import SystemClock
+    from migrate.reading.exports import choose
+    from migrate.transfer import folder
+    from migrate.transfer.download import Stream
+    from migrate.workflow.exports import Exports
+
+    approach = place.approach_of(port_forward, service_url, insecure, ca)
+    patience = place.duration(readiness_timeout, "--readiness-timeout")
+    with ExitStack() as stack:
+        cluster, name = place.open_export(stack, name, context, namespace, files)
+        exports = Exports(cluster, SystemClock())
+        whole = Stream(sys.stdout.buffer.write)
+
+        def read(opened: Open) -> None:
+            _, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
+            if not output:
+                for entry in folder.entries(opened.client, root, path):
+                    print(f"{entry.path}{'/' if entry.directory else ''}")
+            elif output == "-":
+                whole.read(opened.client, folder.address(root, path.strip("/")))
+            else:
+                got = folder.fetch(opened.client, root, path.strip("/"), Path(output), identity=exports.state(opened))
+                say(f"{output}: {human(got.bytes)}, {got.digest}")
+
+        if output and not path:
+            raise UsageError("no file of the volume was named", where="migrate export files", now="give its PATH, or leave --output out")
+        exports.reading(name, approach, read, again=None, patience=patience, tell=say)
+
+
+@dataclass(slots=True)
+class _Taking:
+    """One volume, into one place."""
+
+    exports: Exports
+    name: str
+    volume: str
+    form: Format | None
+    output: str
+    streams: int
+    tight: bool
+    meter: Meter
+    claim: str = ""
+    format: str = ""
+    stream: Stream | None = None
+    once: Once | None = None
+
+    def read(self, opened: Open) -> Got:
+        """Read what the export offers now; called again after it broke."""
+        from migrate.reading.exports import FORMATS, choose
+        from migrate.transfer import download, folder, packed
+
+        wanted = (self.form.value,) if self.form is not None else FORMATS[:3:2]
+        self.claim, self.format, url = choose(opened.links, export=self.name, volume=self.volume, formats=wanted)
+        self.meter.what = self.claim
+        state = f"{self.exports.state(opened)}/{self.claim}"
+        if self.format == "raw" and self.output == "-":
+            self.stream = self.stream or download.Stream(sys.stdout.buffer.write)
+            return self.stream.read(opened.client, url, moved=self.meter.see)
+        if self.format == "raw":
+            return download.raw(
+                opened.client, url, Path(self.output), identity=state, streams=self.streams, tight=self.tight, moved=self.meter.see
+            )
+        if self.format == "dir":
+            files, size = folder.fetch_all(opened.client, url, Path(self.output), identity=state, moved=say)
+            return download.Got(size, f"{files} files", size)
+        raw = opened.links.volumes[self.claim].get("raw")
+        disk = opened.client.size(raw) if self.format == "gzip" and raw else None
+        if self.output == "-":
+            self.once = self.once or packed.Once(sys.stdout.buffer.write)
+            return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, moved=self.meter.see)
+        return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, moved=self.meter.see)
+
+
+def _tell(got: Got, taking: _Taking, events: Output) -> None:
+    """Say what is here, where a digest is of the content, not of its packing."""
+    told = {
+        "schema": SCHEMA,
+        "volume": taking.claim,
+        "format": taking.format,
+        "output": taking.output,
+        "bytes": got.bytes,
+        "digest": got.digest,
+    }
+    line = (
+        json.dumps(told)
+        if events is Output.JSON
+        else f"{taking.output}: {taking.claim} as {taking.format}, {human(got.bytes)}, {got.digest}"
+    )
+    print(line, file=sys.stderr if taking.output == "-" else sys.stdout, flush=True)

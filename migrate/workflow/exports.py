@@ -1,0 +1,277 @@
+"""Exports that a person makes and uses: made with their token, waited for, reached, and read on whatever happens to them meanwhile."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import EXPORT, PVC, SECRET, SNAPSHOT, VM
+from migrate.model import labels
+from migrate.model.clock import Clock
+from migrate.model.errors import Blocked, MigrateError, Refused, Stalled, Taken, Unreachable, UsageError
+from migrate.model.exports import Seen, Subject
+from migrate.model.objects import Object, annotations_of, generation_of, leaving, uid_of
+from migrate.model.quantity import human_duration
+from migrate.reading.export import Links, ended, links_of
+from migrate.reading.exports import see, subject_of, token_of, words_of
+from migrate.rendering import exports as rendering
+from migrate.steps import exporting, forwarding
+from migrate.transfer.export_client import ExportClient, NotTrusted
+from migrate.transfer.straight import Straight, Way
+
+TOKEN_LENGTH = 20
+LOOK_S = 1.0
+TELL_S = 10.0
+"""After so many seconds the same words are said again: silence never lasts."""
+RETRIES = 6
+_KINDS = {"vm": VM, "snapshot": SNAPSHOT, "pvc": PVC}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """How an export is reached; by default by its links from outside."""
+
+    port_forward: bool = False
+    service_url: str = ""
+    insecure: bool = False
+    ca_pem: str = ""
+    """PEM of the host outside, where the cluster names none or a wrong one."""
+
+    @property
+    def inside(self) -> bool:
+        """Whether the links that hold within the cluster are used."""
+        return self.port_forward or bool(self.service_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An export to be made."""
+
+    subject: Subject
+    ttl: timedelta | None = None
+    token_secret: str = ""
+    """A Secret of the user's; "" = one is made."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    passing: bool = False
+    """It is made for one download and goes with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A ready export that can be read."""
+
+    export: Object
+    links: Links
+    token: str = field(repr=False)
+    client: ExportClient
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What another try would do just the same with."""
+        return (uid_of(self.export), self.token, self.links)
+
+
+class Exports:
+    """The exports of one namespace."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster, self._clock = cluster, clock
+
+    def every(self) -> list[Seen]:
+        """List them by name."""
+        claims = {one["metadata"]["name"]: one for one in self._cluster.list(PVC)}
+        found = self._cluster.list(EXPORT)
+        return sorted((see(one, claims, now=self._clock.now()) for one in found), key=lambda one: one.name)
+
+    def one(self, name: str) -> Seen:
+        """Look at one. Raises UsageError when there is none."""
+        export = self._found(name)
+        claims = {claim: found for claim in _claims(export) if (found := self._cluster.get(PVC, claim)) is not None}
+        return see(export, claims, now=self._clock.now())
+
+    def create(self, name: str, wish: Wish) -> tuple[Object, bool]:
+        """Make an export and its token, or complete what an earlier try made. Return it, and whether it is new.
+
+        Raises Taken when there is one of that name of something else, UsageError for a token Secret that is not there or a missing source.
+        """
+        found = self._cluster.get(EXPORT, name)
+        if found is not None and (leaving(found) or ended(found, now=self._clock.now())):
+            self._gone(name, found)
+            found = None
+        if found is not None and subject_of(found) != wish.subject:
+            raise Taken(
+                f"there is an export {name} already, of {subject_of(found) or 'something else'}",
+                where=f"{self._cluster.context}, namespace {self._cluster.namespace}",
+                now=f"choose another name, or remove it: migrate export delete {name}",
+            )
+        if found is None:
+            self._check(wish)
+            new = rendering.export(
+                name,
+                self._cluster.namespace,
+                wish.subject,
+                version=self._cluster.served_version(EXPORT),
+                token_secret=wish.token_secret or f"secret-{name}",
+                ttl=wish.ttl,
+                labels=wish.labels,
+                annotations={**wish.annotations, **({labels.PASSING: "true"} if wish.passing else {})},
+            )
+            export = self._cluster.create(new)[0]
+        else:
+            export = found
+        if not wish.token_secret and token_of(export) == f"secret-{name}" and self._cluster.get(SECRET, f"secret-{name}") is None:
+            alphabet = string.ascii_letters + string.digits
+            text = "".join(secrets.choice(alphabet) for _ in range(TOKEN_LENGTH))
+            self._cluster.create(rendering.token(f"secret-{name}", text, owner=export), there_ok=True)
+        return export, found is None
+
+    def delete(self, name: str) -> bool:
+        """Remove an export; its server, its token and what was restored for it go with it. Tell whether there was one."""
+        found = self._cluster.get(EXPORT, name)
+        if found is not None:
+            self._cluster.delete(EXPORT, name, uid=uid_of(found))
+        return found is not None
+
+    def passing(self, name: str) -> bool:
+        """Tell whether an export was made for a download, by this command or by an earlier one that was cut."""
+        return labels.PASSING in annotations_of(self._cluster.get(EXPORT, name))
+
+    def ready(self, name: str, approach: Approach, *, patience: timedelta, tell: Callable[[str], None]) -> Open:
+        """Wait until an export is ready and can be reached, and say meanwhile what it waits for. Raises Stalled, UsageError, Blocked."""
+        began, said, at = self._clock.monotonic(), "", 0.0
+        while True:
+            export = self._found(name)
+            links = links_of(export, inside=approach.inside)
+            token = exporting.secret_text(self._cluster.get(SECRET, token_of(export))) if token_of(export) else ""
+            if links is not None and token:
+                return Open(export, links, token, self._client(name, links, token, approach))
+            now, words = self._clock.monotonic(), words_of(export, now=self._clock.now())
+            if links is not None:
+                words = f"its token is not there: Secret {token_of(export) or '(none named)'}"
+            elif links_of(export, inside=True) is not None:
+                words = "it is ready, but has no links from outside"
+            if now - began > patience.total_seconds():
+                raise self._stalled(name, words, patience)
+            if words != said or now - at >= TELL_S:
+                tell(f"export {name}: {words}")
+                said, at = words, now
+            self._clock.sleep(LOOK_S)
+
+    def reading(
+        self,
+        name: str,
+        approach: Approach,
+        read: Callable[[Open], T],
+        *,
+        again: Wish | None,
+        patience: timedelta,
+        retries: int = RETRIES,
+        tell: Callable[[str], None],
+        moved: Callable[[], int] = lambda: 0,
+    ) -> T:
+        """Let `read` read an export, and again where it broke: another pod, token, certificate or export is found by looking anew.
+
+        `again`: what to make the export of once it is gone. `moved`: bytes so far; `retries` tries in a row without any are the end.
+        Raises what `read` raises in the end.
+        """
+        tries, before = 0, moved()
+        while True:
+            if again is not None and self._cluster.get(EXPORT, name) is None:
+                self.create(name, again)
+            opened = self.ready(name, approach, patience=patience, tell=tell)
+            try:
+                return read(opened)
+            except (Refused, NotTrusted, Unreachable) as error:
+                if isinstance(error, Refused) and error.status not in (401, 403, 404):
+                    raise
+                tries = 1 if moved() > before else tries + 1
+                before = moved()
+                if tries > retries:
+                    raise
+                tell(f"export {name}: {error.why or error.what}; looking at it anew")
+            finally:
+                opened.client.close()
+            self._clock.sleep(min(2.0**tries, 30.0))
+
+    def state(self, opened: Open) -> str:
+        """Name what is read, and the state that it is in: a download that is gone on with must be of the very same.
+
+        A VM's disks change with a start, which its generation tells; a snapshot does not change; of a bare claim nobody knows more than
+        that its export went on.
+        """
+        subject = subject_of(opened.export)
+        found = self._cluster.get(_KINDS[subject.source], subject.name) if subject is not None else None
+        if subject is None or found is None or _KINDS[subject.source] is PVC:
+            return f"{self._cluster.uid()}/{uid_of(opened.export)}"
+        generation = f"/{generation_of(found)}" if _KINDS[subject.source] is VM else ""
+        return f"{self._cluster.uid()}/{uid_of(found)}{generation}"
+
+    def _client(self, name: str, links: Links, token: str, approach: Approach) -> ExportClient:
+        way: Way | None = None
+        if approach.service_url:
+            way = Straight(approach.service_url)
+        elif approach.port_forward:
+            where = f"{self._cluster.context}, export {name}"
+            way = forwarding.way_to(self._cluster, lambda: exporting.exporter_pods(self._cluster, name), where=where)
+        ca = links.cert if approach.inside else approach.ca_pem or links.cert
+        return ExportClient(ca_pem=ca, token=token, clock=self._clock, forward=way, insecure=approach.insecure)
+
+    def _found(self, name: str) -> Object:
+        export = self._cluster.get(EXPORT, name)
+        if export is None:
+            raise UsageError(
+                f"there is no export {name}",
+                where=f"{self._cluster.context}, namespace {self._cluster.namespace}",
+                why="it was never made, was deleted, or its time to live ended",
+                now="list them: migrate export list; make one: migrate export create, or download with --vm, --snapshot or --pvc",
+            )
+        return export
+
+    def _check(self, wish: Wish) -> None:
+        """Say at once what would leave the export pending for ever."""
+        subject, secret = wish.subject, wish.token_secret
+        if self._cluster.get(_KINDS[subject.source], subject.name) is None:
+            raise UsageError(f"there is no {subject}", where=f"{self._cluster.context}, namespace {self._cluster.namespace}")
+        if secret and not exporting.secret_text(self._cluster.get(SECRET, secret)):
+            raise UsageError(
+                f"Secret {secret} holds no token",
+                where="--token-secret",
+                why="it is not there, or has no key `token`",
+                now="create it with the key `token`, or leave the option out: one is made",
+            )
+
+    def _gone(self, name: str, found: Object) -> None:
+        """See an export off that is on its way out, so that it can be made anew."""
+        if not leaving(found):
+            self._cluster.delete(EXPORT, name, uid=uid_of(found))
+        end = self._clock.monotonic() + 60
+        while self._cluster.get(EXPORT, name) is not None:
+            if self._clock.monotonic() > end:
+                raise Stalled(f"export {name} is being deleted and does not go", where=self._cluster.context, now="see its finalizers")
+            self._clock.sleep(LOOK_S)
+
+    def _stalled(self, name: str, words: str, patience: timedelta) -> MigrateError:
+        if "no links from outside" in words:
+            return Blocked(
+                f"export {name} is ready, but has no links from outside",
+                where=self._cluster.context,
+                why="KubeVirt gives them only when an Ingress or an OpenShift Route leads to virt-exportproxy",
+                now="read it with --port-forward, or give --service-url of a NodePort or load balancer of its service",
+            )
+        return Stalled(
+            f"export {name} was not ready within {human_duration(patience)}",
+            where=self._cluster.context,
+            why=words,
+            now="mend that and run the same again, or wait longer with --readiness-timeout",
+        )
+
+
+def _claims(export: Object) -> tuple[str, ...]:
+    return tuple(links.volumes) if (links := links_of(export, inside=True)) is not None else ()
