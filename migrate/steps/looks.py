@@ -118,11 +118,8 @@ def moved_and_lost(x: Crossing, vm: Object | None) -> Observation | None:
     lost = list(_lost(x)) if moved or at else []
     if not lost:
         return None
-    why = (
-        f"the target carries the note of a start at {at}"
-        if at
-        else f"the source's annotation {labels.MOVED_TO} says that the move was through"
-    )
+    through = f"the source's annotation {labels.MOVED_TO} says that the move was through"
+    why = f"the target carries the note of a start at {at}" if at else through
     undo = f"migrate undo {m.source} {m.target} --even-if-started"
     again = "" if m.copies else ", and lets the source run again if it ran before"
     return blocked(
