@@ -166,11 +166,17 @@ def manifest(
 
 
 def _written(documents: list[dict[str, Any]], form: Documents) -> str:
-    """Write documents: JSON as a v1 List where there are several."""
+    """Write documents: JSON as a v1 List where there are several; in YAML text of several lines as a block, as people write it."""
     import yaml
 
+    class Blocks(yaml.SafeDumper):
+        pass
+
+    Blocks.add_representer(
+        str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    )
     if form is Documents.YAML:
-        return "".join(f"{'---' + chr(10) if number else ''}{yaml.safe_dump(one, sort_keys=False)}" for number, one in enumerate(documents))
+        return "---\n".join(yaml.dump(one, Dumper=Blocks, sort_keys=False) for one in documents)
     whole = documents[0] if len(documents) == 1 else {"apiVersion": "v1", "kind": "List", "items": documents}
     return json.dumps(whole, indent=2) + "\n"
 
