@@ -120,7 +120,7 @@ def download(
     if form is Format.DIR and output == "-":
         raise UsageError("a directory cannot be written to standard output", where="--output -", now="take --format tar.gz")
     of = place.subject(vm, snapshot, pvc)
-    wish = place.wish_of(of, ttl, token_secret, labels, annotations) if of is not None else None
+    wish = place.wish_of(of, ttl, token_secret, labels, annotations, passing=not keep_vme) if of is not None else None
     approach = place.approach_of(port_forward, service_url, insecure, ca)
     patience = place.duration(readiness_timeout, "--readiness-timeout")
     if local_port is not None:

@@ -84,8 +84,10 @@ def subject(vm: str, snapshot: str, pvc: str) -> Subject | None:
     return named[0] if named else None
 
 
-def wish_of(of: Subject, ttl: str, token_secret: str, labels: list[str] | None, annotations: list[str] | None) -> Wish:
-    """Gather what an export is to be. Raises UsageError."""
+def wish_of(
+    of: Subject, ttl: str, token_secret: str, labels: list[str] | None, annotations: list[str] | None, *, passing: bool = False
+) -> Wish:
+    """Gather what an export is to be; `passing`: it goes with its download. Raises UsageError."""
     from migrate.workflow.exports import Wish
 
     return Wish(
@@ -94,6 +96,7 @@ def wish_of(of: Subject, ttl: str, token_secret: str, labels: list[str] | None, 
         token_secret=token_secret,
         labels=pairs(labels, "--labels"),
         annotations=pairs(annotations, "--annotations"),
+        passing=passing,
     )
 
 

@@ -1,0 +1,391 @@
+"""`migrate export`: what the user guide describes, with its words, on the lab."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PV, PVC, SECRET, SNAPSHOT, VM
+from migrate.kube.session import open_cluster
+from migrate.lab.pods import PORTS
+from migrate.lab.storage import disk_file
+from migrate.lab.up import Lab
+from migrate.model.exports import Source, Subject
+from migrate.reading.exports import choose
+from migrate.transfer import download
+from migrate.workflow.exports import Approach, Exports, Open, Wish
+from tests.cli.conftest import Plant
+from tests.cli.shell import MIGRATE, Shell
+from tests.flows.flow import Flow
+
+_numbers = count(1)
+PLACE = ("--context", "east", "-n", "shop")
+FILES = {"a.txt": b"first", "deep/er/b.bin": os.urandom(300_000), "with space+plus.txt": b"third", "empty": b""}
+
+
+def content(lab: Lab, claim: str, side: str = "east") -> Path:
+    """Return where a claim's bytes lie."""
+    cluster = lab.clusters[side]
+    found = cluster.runtime.cache(PVC).get("shop", claim)
+    assert found is not None
+    volume = cluster.runtime.cache(PV).get("", found["spec"]["volumeName"])
+    assert volume is not None
+    return Path(cluster.volumes.path(volume))
+
+
+def digest(lab: Lab, flow: Flow, disk: str = "root") -> str:
+    return f"sha256:{hashlib.sha256(disk_file(content(lab, f'{flow.name}-{disk}')).read_bytes()).hexdigest()}"
+
+
+def digest_of(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+@pytest.fixture
+def files(lab: Lab) -> Iterator[str]:
+    """A claim that holds files, as nobody told KubeVirt that it holds a disk."""
+    name = f"files{next(_numbers)}"
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"storageClassName": "fast", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "4Mi"}}},
+    }
+    user = lab.east.client("lab/user").at("shop")
+    user.create(claim)
+    lab.until(lambda: (user.get(PVC, name) or {}).get("status", {}).get("phase") == "Bound")
+    root = content(lab, name)
+    for path, text in FILES.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(text)
+    yield name
+    user.delete(PVC, name)
+    user.close()
+
+
+@pytest.fixture
+def clean(lab: Lab) -> Iterator[None]:
+    """No export and no token is left by a test."""
+    yield
+    user = lab.east.client("lab/user").at("shop")
+    for one in user.list(EXPORT):
+        user.delete(EXPORT, one["metadata"]["name"])
+    lab.until(lambda: not user.list(EXPORT))
+    user.close()
+
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+def test_step_by_step_as_in_the_guide(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """Create, download with --keep-vme, delete: the disk is here, and nothing is left in the cluster."""
+    flow = plant()
+    assert "is made" in shell("export", "create", "one", "--vm", flow.name, "--ttl", "1h", *PLACE).stdout
+    export = flow.east.get(EXPORT, "one")
+    assert export is not None
+    assert export["spec"]["ttlDuration"] == "3600s"
+    assert "was there already" in shell("export", "create", "one", "--vm", flow.name, *PLACE).stdout
+    told = shell("export", "download", "one", "--output", "disk.img.gz", "--keep-vme", *PLACE).stdout
+    path = shell.directory / "work" / "disk.img.gz"
+    assert digest(lab, flow) in told
+    assert f"sha256:{hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()}" == digest(lab, flow)
+    listed = shell("export", "list", *PLACE).stdout
+    assert f"VirtualMachine {flow.name}" in listed
+    assert "can be reached from outside" in listed
+    shown = json.loads(shell("export", "show", "east:shop/one", "-o", "json").stdout)
+    assert {volume["name"]: sorted(volume["formats"]) for volume in shown["volumes"]} == {f"{flow.name}-root": ["gzip", "raw"]}
+    assert yaml.safe_load(shell("export", "show", "one", "-o", "yaml", *PLACE).stdout) == shown
+    shell("export", "delete", "one", *PLACE)
+    flow.until(lambda: flow.east.get(EXPORT, "one") is None and flow.east.get(SECRET, "secret-one") is None)
+    assert "there is no export" in shell("export", "delete", "one", *PLACE).stdout
+
+
+def test_in_one_single_step(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """With --vm the export is made, and goes with the download; raw by four ranges at once, or in order on standard output."""
+    flow = plant()
+    flow.east.merge(VM, flow.name, {"metadata": {"labels": {"a": "b"}}})
+    shell("export", "download", "two", "--vm", flow.name, "--format", "raw", "--output", "disk.img", *PLACE)
+    assert digest_of(shell.directory / "work" / "disk.img") == digest(lab, flow)
+    assert flow.east.get(EXPORT, "two") is None or "deletionTimestamp" in flow.east.get(EXPORT, "two")["metadata"]  # type: ignore[index]
+    whole = subprocess.run(
+        [*MIGRATE, "export", "download", "three", "--vm", flow.name, "--format", "raw", "--output", "-", *PLACE],
+        env=shell.environment, capture_output=True, check=True, timeout=100,
+    )  # fmt: skip
+    assert f"sha256:{hashlib.sha256(whole.stdout).hexdigest()}" == digest(lab, flow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["raw", "gzip"])
+@pytest.mark.parametrize("way", ["port-forward", "service-url"])
+def test_every_way_in(shell: Shell, plant: Plant, lab: Lab, form: str, way: str) -> None:
+    """Through the API server, or at an address of the service: TLS is verified all the same, against the export's own name."""
+    flow = plant()
+    shell("export", "create", "way", "--vm", flow.name, "--wait", *PLACE)
+    pod = flow.east.list(POD, labels={"kubevirt.io.virt-export-service": "way"})[0]
+    port = json.loads(pod["metadata"]["annotations"][PORTS])["8443"]
+    words = ["--port-forward", "--local-port", "5410"] if way == "port-forward" else ["--service-url", f"127.0.0.1:{port}"]
+    shell("export", "download", "way", "--format", form, "--output", "disk", *words, *PLACE)
+    there = (shell.directory / "work" / "disk").read_bytes()
+    assert f"sha256:{hashlib.sha256(gzip.decompress(there) if form == 'gzip' else there).hexdigest()}" == digest(lab, flow)
+
+
+@pytest.mark.slow
+def test_a_host_that_is_not_vouched_for(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """The link's certificate is of nobody's CA: refused; with --insecure, or the CA by --ca, it is read."""
+    flow = plant()
+    lab.east.trouble.set("links", "swap")
+    refused = shell("export", "download", "no", "--vm", flow.name, "--format", "raw", "--output", "disk", "--retry", "0", *PLACE, code=3)
+    assert "not trusted" in refused.stderr
+    assert "stays, so that the same command goes on" in refused.stderr
+    shell("export", "download", "no", "--vm", flow.name, "--format", "raw", "--output", "disk", "--insecure", *PLACE)
+    assert digest_of(shell.directory / "work" / "disk") == digest(lab, flow)
+    flow.until(lambda: flow.east.get(EXPORT, "no") is None)
+
+
+@pytest.mark.slow
+def test_snapshots_and_claims(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """A running VM is exported by its snapshot, which it does not stop for; a claim by its name, once no pod uses it."""
+    flow = plant(strategy="Always")
+    flow.until(flow.runs)
+    words = shell("export", "download", "live", "--vm", flow.name, "--output", "x", "--readiness-timeout", "3s", *PLACE, code=4).stderr
+    assert "a snapshot can be exported while the VM runs" in words
+    shell("export", "delete", "live", *PLACE)
+    snapshot = {
+        "apiVersion": "snapshot.kubevirt.io/v1beta1",
+        "kind": "VirtualMachineSnapshot",
+        "metadata": {"name": f"{flow.name}-snap", "namespace": "shop"},
+        "spec": {"source": {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": flow.name}},
+    }
+    flow.east.create(snapshot)
+    flow.until(lambda: (flow.east.get(SNAPSHOT, f"{flow.name}-snap") or {}).get("status", {}).get("readyToUse"))
+    told = shell("export", "download", "snap", "--snapshot", f"{flow.name}-snap", "--format", "raw", "--output", "s.img", *PLACE).stdout
+    assert digest_of(shell.directory / "work" / "s.img") in told
+    assert flow.runs()
+    flow.set_strategy("Halted")
+    flow.until(lambda: flow.instance() is None)
+    shell("export", "download", "claim", "--pvc", f"{flow.name}-root", "--format", "raw", "--output", "p.img", *PLACE)
+    assert digest_of(shell.directory / "work" / "p.img") == digest(lab, flow)
+
+
+@pytest.mark.slow
+def test_a_claim_that_holds_files(shell: Shell, files: str, lab: Lab) -> None:
+    """Listed, one fetched, all fetched, as an archive; raw is refused, since a tar is no disk."""
+    work = shell.directory / "work"
+    shell("export", "create", files, "--pvc", files, "--wait", *PLACE)
+    assert set(shell("export", "files", files, *PLACE).stdout.splitlines()) >= {"a.txt", "deep/", "empty", "with space+plus.txt"}
+    assert shell("export", "files", files, "deep/er", *PLACE).stdout.splitlines() == ["deep/er/b.bin"]
+    shell("export", "files", files, "deep/er/b.bin", "--output", "b.bin", *PLACE)
+    assert (work / "b.bin").read_bytes() == FILES["deep/er/b.bin"]
+    assert shell("export", "files", files, "a.txt", "--output", "-", *PLACE).stdout == "first"
+    shell("export", "download", files, "--format", "dir", "--output", "all", *PLACE)
+    found = {str(path.relative_to(work / "all")): path.read_bytes() for path in (work / "all").rglob("*") if path.is_file()}
+    assert found == FILES
+    shell("export", "download", files, "--output", "all.tar.gz", *PLACE)
+    with tarfile.open(work / "all.tar.gz") as archive:
+        inside = {member.name.removeprefix("./"): archive.extractfile(member) for member in archive if member.isfile()}
+        assert {name: file.read() for name, file in inside.items() if file is not None} == FILES
+    refused = shell("export", "download", files, "--format", "raw", "--output", "no.img", *PLACE, code=2).stderr
+    assert "would be a tar, not a disk" in refused
+    assert not (work / "no.img").exists()
+    assert "404" in shell("export", "files", files, "nowhere", *PLACE, code=6).stderr
+
+
+@pytest.mark.slow
+def test_tokens_labels_and_mistakes(shell: Shell, plant: Plant) -> None:
+    """A given token is used, a missing one named at once; labels and annotations reach the pod; what there is is named."""
+    flow = plant(disks=("root", "data"))
+    assert "holds no token" in shell("export", "create", "t", "--vm", flow.name, "--token-secret", "nobodys", *PLACE, code=2).stderr
+    assert "there is no VirtualMachine nobody" in shell("export", "create", "t", "--vm", "nobody", *PLACE, code=2).stderr
+    assert "one source" in shell("export", "create", "t", "--vm", flow.name, "--pvc", "x", *PLACE, code=2).stderr
+    assert flow.east.get(EXPORT, "t") is None
+    flow.east.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": "shop"}, "stringData": {"token": "1234567890ab"}}
+    )
+    try:
+        marks = ("--labels", "team=a,tier=b", "--annotations", "note=hello")
+        shell("export", "create", "t", "--vm", flow.name, "--token-secret", "mine", *marks, "--wait", *PLACE)
+        pod = flow.east.list(POD, labels={"team": "a"})[0]
+        assert (pod["metadata"]["labels"]["tier"], pod["metadata"]["annotations"]["note"]) == ("b", "hello")
+        several = shell("export", "download", "t", "--output", "x", *PLACE, code=2).stderr
+        assert f"{flow.name}-data" in several
+        assert f"{flow.name}-root" in several
+        shell("export", "download", "t", "--volume", f"{flow.name}-data", "--output", "x", *PLACE)
+        assert "there is an export t already" in shell("export", "create", "t", "--pvc", f"{flow.name}-root", *PLACE, code=6).stderr
+    finally:
+        flow.east.delete(SECRET, "mine")
+
+
+@pytest.mark.slow
+def test_an_export_made_by_somebody_else(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """Without a token Secret KubeVirt makes one; it is read with that, and is not removed by a download."""
+    flow = plant()
+    source = {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": flow.name}
+    flow.east.create(
+        {
+            "apiVersion": f"export.kubevirt.io/{flow.east.served_version(EXPORT)}",
+            "kind": "VirtualMachineExport",
+            "metadata": {"name": "theirs", "namespace": "shop"},
+            "spec": {"source": source},
+        }
+    )
+    shell("export", "download", "theirs", "--vm", flow.name, "--format", "raw", "--output", "d.img", *PLACE)
+    assert digest_of(shell.directory / "work" / "d.img") == digest(lab, flow)
+    assert flow.east.get(EXPORT, "theirs") is not None
+    shell("export", "download", "theirs", "--output", "d.gz", "--delete-vme", *PLACE)
+    flow.until(lambda: flow.east.get(EXPORT, "theirs") is None)
+
+
+@pytest.mark.slow
+def test_the_manifest_moves_the_vm_with_two_commands(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """Halted, every disk filled by the link of its own name even where the server's own set mixes them; the token only on request."""
+    flow = plant(disks=("root", "data", "disk"))
+    shell("export", "create", "m", "--vm", flow.name, "--wait", *PLACE)
+    plain = shell("export", "manifest", "m", *PLACE).stdout
+    assert "header-secret" in plain
+    assert "kind: Secret" not in plain
+    old = shell.directory / "work" / "import.yaml"
+    old.write_text("was readable")
+    old.chmod(0o644)
+    shell("export", "manifest", "m", "--include-secret", "--output", "import.yaml", "--target-namespace", "default", *PLACE)
+    assert old.stat().st_mode & 0o777 == 0o600
+    documents = list(yaml.safe_load_all(old.read_text()))
+    assert {one["metadata"]["namespace"] for one in documents} == {"default"}
+    there = flow.west.at("default")
+    there.create(*documents)
+    machine = there.get(VM, flow.name)
+    assert machine is not None
+    assert machine["spec"]["runStrategy"] == "Halted"
+    try:
+        for disk in ("root", "data", "disk"):
+            name = f"{flow.name}-{disk}"
+            flow.until(lambda name=name: (there.get(DATAVOLUME, name) or {}).get("status", {}).get("phase") == "Succeeded")
+        sums = {row: value for row, value in lab.disks().items() if row[2].startswith(f"{flow.name}-")}
+        for disk in ("root", "data", "disk"):
+            name = f"{flow.name}-{disk}"
+            assert sums["east", "shop", name] == sums["west", "default", name]
+        assert json.loads(shell("export", "manifest", "m", "-o", "json", *PLACE).stdout)["kind"] == "List"
+    finally:
+        there.delete(VM, flow.name)
+        for disk in ("root", "data", "disk"):
+            there.delete(DATAVOLUME, f"{flow.name}-{disk}")
+
+
+@pytest.mark.slow
+def test_no_link_from_outside_is_said_with_the_way_out(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """Ready, but no Ingress: --port-forward is named, and works; the export stays until then and goes then."""
+    flow = plant()
+    lab.east.trouble.set("links", "refuse")
+    words = ("export", "download", "nolink", "--vm", flow.name, "--format", "raw", "--output", "d.img", *PLACE)
+    refused = shell(*words, "--readiness-timeout", "8s", code=3).stderr
+    assert "--port-forward" in refused
+    shell(*words, "--port-forward")
+    assert digest_of(shell.directory / "work" / "d.img") == digest(lab, flow)
+    flow.until(lambda: flow.east.get(EXPORT, "nolink") is None)
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_goes_on(shell: Shell, plant: Plant, lab: Lab) -> None:
+    """SIGKILL while bytes come: no file of that name; the same again reads what is left, and removes the export that it finds."""
+    flow = plant(mib=64)
+    work = shell.directory / "work"
+    words = ("export", "download", "kill", "--vm", flow.name, "--format", "raw", "--streams", "1", "--output", "d.img", *PLACE)
+    part = work / "d.img.part"
+    for _ in range(3):
+        process = shell.start(*words)
+        while process.poll() is None and not (part.exists() and part.stat().st_blocks):
+            lab.clock.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (work / "d.img").exists()
+    shell(*words)
+    assert digest_of(work / "d.img") == digest(lab, flow)
+    assert [path.name for path in work.iterdir()] == ["d.img"]
+    flow.until(lambda: flow.east.get(EXPORT, "kill") is None)
+
+
+def restarted(flow: Flow, name: str) -> None:
+    flow.lab.east.trouble.set("export", "restart", times=1, namespace="shop", export=name)
+
+
+def token_rotated(flow: Flow, name: str) -> None:
+    flow.east.merge(SECRET, f"secret-{name}", {"stringData": {"token": "another0token0of0a0user"}})
+
+
+def certificate_rotated(flow: Flow, name: str) -> None:
+    flow.lab.east.trouble.set("proxy", "rotate")
+
+
+def expired(flow: Flow, name: str) -> None:
+    flow.east.delete(EXPORT, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", [restarted, token_rotated, certificate_rotated, expired])
+def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_path: Path, harm: Callable[[Flow, str], None]) -> None:
+    """Another pod, token, certificate, or the export made anew: the download goes on, and is the disk."""
+    flow = plant(mib=96)
+    name, output, met = f"{flow.name}-harm", tmp_path / "d.img", list[int]()
+    cluster = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
+    exports, done, said = Exports(cluster, lab.clock), [0], list[str]()
+    wish = Wish(Subject(Source.VM, flow.name), ttl=timedelta(hours=1))
+    exports.create(name, wish)
+
+    def moved(there: int, _: int) -> None:
+        done[0] = there
+        if there > 4 << 20 and not met:
+            met.append(there)
+            harm(flow, name)
+            lab.clock.sleep(15)
+
+    def read(opened: Open) -> download.Got:
+        _, _, url = choose(opened.links, export=name, volume="", formats=("raw",))
+        return download.raw(opened.client, url, output, identity=exports.state(opened), streams=2, moved=moved)
+
+    got: Any = exports.reading(
+        name, Approach(), read, again=wish, patience=timedelta(minutes=5), retries=20, tell=said.append, moved=lambda: done[0]
+    )
+    assert met
+    assert got.digest == digest(lab, flow)
+    assert digest_of(output) == got.digest
+    cluster.close()
+
+
+def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -> None:
+    """No output, two ways, a file that cannot be: each is said before anything is made."""
+    flow = plant(disks=())
+    assert "give --output FILE" in shell("export", "download", "n", "--vm", flow.name, *PLACE, code=2).stderr
+    both = ("--port-forward", "--service-url", "x:1")
+    assert "two ways" in shell("export", "download", "n", "--vm", flow.name, "--output", "x", *both, *PLACE, code=2).stderr
+    assert (
+        "cannot be written to standard output"
+        in shell("export", "download", "n", "--format", "dir", "--output", "-", *PLACE, code=2).stderr
+    )
+    assert flow.east.get(EXPORT, "n") is None
+
+
+def test_a_token_is_never_shown(shell: Shell, plant: Plant) -> None:
+    """Neither by show, list nor a download that logs all it does; only a manifest has it, when asked for."""
+    flow = plant()
+    shell("export", "create", "quiet", "--vm", flow.name, "--wait", *PLACE)
+    token = base64.b64decode((flow.east.get(SECRET, "secret-quiet") or {})["data"]["token"]).decode()
+    said = io.StringIO()
+    for words in (("show", "quiet", "-o", "json"), ("list",), ("download", "quiet", "--output", "x", "-v"), ("manifest", "quiet")):
+        done = shell("export", *words, *PLACE)
+        said.write(done.stdout + done.stderr)
+    assert token not in said.getvalue()
+    assert token in shell("export", "manifest", "quiet", "--include-secret", *PLACE).stdout
