@@ -34,7 +34,7 @@ WAS = f"{PREFIX}/was"
 """Annotation on the source VM, written in the same write that halts it: JSON of what it was before. On a copy and its snapshot as well."""
 
 HALTED_BY = f"{PREFIX}/halted-by"
-"""Annotation on the source VM: id of the migration that halted it."""
+"""Annotation on the source VM: id of the migration that halted it. On a record, with MOVED_TO: the one that moved the target on."""
 
 HALTED_GENERATION = f"{PREFIX}/halted-generation"
 """Annotation on the source VM, written with HALTED_BY: the metadata.generation that our halt leaves it at."""

@@ -219,6 +219,10 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "StartedByAnother": Reason("somebody started the target, or chose its run strategy, though we were not to start it; it is left so"),
         "DisksNotProven": Reason("a disk without proof; the target is not started", "run again, so that it is proven"),
         "TargetStarted": Reason("the target was started", "decide which side is to live; undo it only on purpose"),
+        "MovedOn": Reason(
+            "the target was moved on, or is being moved on, by another migration, so an undo of this one deletes nothing",
+            "take that one back first",
+        ),
         "LastCopies": Reason(
             "the copies on the target are all that is left, so an undo deletes nothing", "keep the target, or bring the source back first"
         ),

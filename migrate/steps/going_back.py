@@ -13,13 +13,17 @@ from migrate.model.record import Record
 from migrate.model.report import Outcome
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import instance_alive, launcher_pods, set_by, strategy_of
-from migrate.steps import looks, patches, stamps
+from migrate.steps import looks, onward, patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
 
 
 def refuse_undo(x: Crossing) -> Observation | None:
-    """Return BLOCKED if the target was started, or holds all that is left of the VM."""
+    """Return BLOCKED if the target was moved on, was started, or holds all that is left of the VM."""
+    m = x.migration
+    if on := onward.moved_on(x.target, m):
+        now = f"take that one back first: migrate undo with {m.target} as its source; if nothing came of it, start {m.source} by hand"
+        return blocked("MovedOn", Problem(f"{m.target} was moved on, so nothing is undone", where=str(m.target), why=on, now=now))
     problem = target_started(x)
     if problem is not None:
         return blocked("TargetStarted", problem)

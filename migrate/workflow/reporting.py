@@ -25,7 +25,7 @@ from migrate.workflow.stands import stand
 STARTED = '{"spec":{"runStrategy":"Always"}}'
 UNTOUCHED = "this command changed nothing on either side"
 BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
-ENDS_THERE = ("TargetLost", "DiskDiffers")
+ENDS_THERE = ("TargetLost", "DiskDiffers", "MovedOn")
 """Reasons for which a command about a finished move stops, and would stop again."""
 GO_ON_CURED = "go on: run the same command again when that is cured"
 
@@ -221,6 +221,8 @@ def _now(
     """Say how to go on and how to go back. `back`: the undo that works now; `over`: the same command would only say the same again."""
     pair = migration.words
     match outcome:
+        case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if held.moved_on:
+            return (f"do not start {migration.target}: {held.moved_on}", *_kept_snapshot(migration))
         case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies and not (held.lost or held.differing):
             return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))
         case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if held.lost or held.differing:

@@ -150,12 +150,8 @@ class Run:
                 now="say --again to move the VM anew",
             )
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, words), words)
-        x = self._crossing(asked.migration)
-        lost = (
-            looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name))
-            if holdings(self._target, asked.migration).lost
-            else None
-        )
+        x, held = self._crossing(asked.migration), holdings(self._target, asked.migration)
+        lost = looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name)) if held.lost and not held.moved_on else None
         if lost is not None:
             error = Blocked.of(lost.problems, reason=lost.reason)
             return Ending(self._report(asked.migration, None, Outcome.BLOCKED, error), error)
