@@ -85,7 +85,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
             "run again if nothing was done for them yet; else `migrate undo`, then move anew",
         ),
         "TargetLost": Reason(
-            "the target was started, or the source is marked as moved, and the target's VM or disks are gone or others",
+            "the target was started, or the migration was through, and the target's VM or disks are gone or others",
             "bring them back, or `migrate undo --even-if-started` if that was wanted, then move anew",
         ),
         "HaltedByAnother": Reason("another migration holds the halt of this VM", "finish or undo that one first"),

@@ -61,7 +61,7 @@ def target_started(x: Crossing) -> Problem | None:
         words, why = "may have been started", looks.SET_BY_ANOTHER
     if not why and (concerns or made) and looks.released(x, x.source.get(VM, x.migration.source.name)):
         words, why = "may have been started", "the move is finished: the source is marked as moved, and nobody watched the target since"
-    if not why and concerns and _copied(x):
+    if not why and (concerns or made) and _copied(x):
         words, why = "may have been started", "the copy is finished, and nobody watched the target since"
     if not why:
         return None

@@ -12,7 +12,7 @@ from migrate.model.migration import Migration, Names
 from migrate.model.objects import Object, annotations_of, dig, labels_of
 from migrate.model.record import Record
 from migrate.reading.machine import halted_by
-from migrate.steps import looks, patches
+from migrate.steps import patches
 from migrate.steps.base import Crossing
 
 
@@ -43,7 +43,7 @@ def note(x: Crossing, vm: Object) -> None:
     """Write on the record of the migration that made the source VM, if there is one, that this one moves it on, and where."""
     record = _brought(x.source, vm)
     if record is not None:
-        _annotate(x, record, {labels.HALTED_BY: x.migration.id, labels.MOVED_TO: looks.moved_to(x)})
+        _annotate(x, record, {labels.HALTED_BY: x.migration.id, labels.MOVED_TO: x.migration.moved_to})
 
 
 def forget(x: Crossing, vm: Object) -> None:

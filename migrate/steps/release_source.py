@@ -32,7 +32,9 @@ class ReleaseSource:
         vm = looks.judged(x.source, x.migration.source.name, lambda: self.observe(x))
         if vm is not None and annotations_of(vm).get(labels.HALTED_BY) == x.migration.id:
             onward.note(x, vm)
-            x.source.patch(VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: looks.moved_to(x)})))
+            x.source.patch(
+                VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: x.migration.moved_to}))
+            )
 
     def undo(self, x: Crossing) -> Observation:
         refusal = going_back.refuse_undo(x) or going_back.another_runs(x)

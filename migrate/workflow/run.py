@@ -151,7 +151,8 @@ class Run:
             )
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, words), words)
         x, held = self._crossing(asked.migration), holdings(self._target, asked.migration)
-        lost = looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name)) if held.lost and not held.moved_on else None
+        gone = bool(held.lost) and not held.moved_on
+        lost = looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name), finished=True) if gone else None
         if lost is not None:
             error = Blocked.of(lost.problems, reason=lost.reason)
             return Ending(self._report(asked.migration, None, Outcome.BLOCKED, error), error)

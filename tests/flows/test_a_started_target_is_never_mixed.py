@@ -148,6 +148,25 @@ def test_a_move_that_is_cut_before_the_start_can_be_undone(begin: Begin) -> None
 
 
 @pytest.mark.slow
+def test_disks_of_a_copy_outlive_their_vm(begin: Begin) -> None:
+    """A finished copy was started by its owner, unwatched, and its VM was deleted: the same command says so, and no plain undo takes its
+    disks."""
+    flow = begin(strategy="Halted", playbook="snapshot-copy")
+    assert flow.move().report.outcome is Outcome.COPIED
+    start_target(flow)
+    delete_target(flow)
+    report = stopped(flow, "TargetLost")
+    told = f"migrate undo {flow.source} {flow.target} --method snapshot --even-if-started"
+    assert told in report.problems[0].now
+    assert [line for line in report.now if "migrate undo" in line and told not in line] == []
+    refused = flow.undo().report
+    assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is not None
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is None
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("disks", [True, False])
 def test_another_machine_in_place_of_the_target(begin: Begin, disks: bool) -> None:
     """It was made anew without our label and runs: it is called another, and the source is not started beside it."""
