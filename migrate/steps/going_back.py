@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from migrate.kube.kinds import CONFIGMAP, POD, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
+from migrate.model.migration import Migration
 from migrate.model.objects import Object, annotations_of, dig, leaving, uid_of
 from migrate.model.observation import Observation, blocked, done, waiting
 from migrate.model.record import Record
 from migrate.model.report import Outcome
 from migrate.reading.inventory import claims_of
-from migrate.reading.machine import instance_alive, launcher_pods, set_by, strategy_of
+from migrate.reading.machine import halted_by, instance_alive, launcher_pods, set_by, strategy_of
 from migrate.steps import looks, onward, patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
@@ -79,6 +81,20 @@ def _copied(x: Crossing) -> bool:
     if record is None or not labels.is_ours(record, x.migration.id):
         return False
     return Record.of_data(dig(record, "data", default={})).outcome is Outcome.COPIED
+
+
+def half_undone(m: Migration, vm: Object | None) -> Problem | None:
+    """Say of the source VM of a finished move that it is held and not marked as moved: an undo takes the mark off before all else."""
+    if vm is None or uid_of(vm) != m.source_uid or halted_by(vm) != m.id or labels.MOVED_TO in annotations_of(vm):
+        return None
+    s = m.source
+    mark = f"kubectl --context {shlex.quote(s.context)} -n {s.namespace} annotate vm {s.name} {labels.MOVED_TO}={m.moved_to}"
+    return Problem(
+        what=f"the move of {s} was finished, and its undo was begun and not ended",
+        where="source",
+        why=f"the source is halted by it and not marked as moved any more ({labels.MOVED_TO})",
+        now=f"go on going back: migrate undo {m.words} --even-if-started; or keep the target, and mark the source again: {mark}",
+    )
 
 
 def running(vm: Object | None, vmi: Object | None, *, concerns: bool = True) -> str:

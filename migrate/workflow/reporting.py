@@ -25,7 +25,7 @@ from migrate.workflow.stands import stand
 STARTED = '{"spec":{"runStrategy":"Always"}}'
 UNTOUCHED = "this command changed nothing on either side"
 BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
-ENDS_THERE = ("TargetLost", "DiskDiffers", "MovedOn")
+ENDS_THERE = ("TargetLost", "DiskDiffers", "MovedOn", "HalfUndone")
 """Reasons for which a command about a finished move stops, and would stop again."""
 GO_ON_CURED = "go on: run the same command again when that is cured"
 
@@ -86,7 +86,7 @@ def report(
 ) -> Report:
     """Put the report together; looks at both VMs once more. `stays`: what a stop left where it is, on purpose, in words."""
     here, there = stand(source, migration.source), stand(target, migration.target)
-    held = holdings(target, migration) if there.exists is not None else Holdings()
+    held = holdings(target, migration, source) if there.exists is not None else Holdings()
     if there.exists and not held.machine:
         there = replace(there, message=f"another VM has that name: {there.message}")
     reason, seen = error.reason if isinstance(error, MigrateError) else "", here.exists is not None and there.exists is not None
@@ -221,8 +221,8 @@ def _now(
     """Say how to go on and how to go back. `back`: the undo that works now; `over`: the same command would only say the same again."""
     pair = migration.words
     match outcome:
-        case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if held.moved_on:
-            return (f"do not start {migration.target}: {held.moved_on}", *_kept_snapshot(migration))
+        case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if words := _no_start(migration, held):
+            return (*words, *_kept_snapshot(migration))
         case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies and not (held.lost or held.differing):
             return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))
         case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if held.lost or held.differing:
@@ -255,6 +255,15 @@ def _now(
         case _:
             go_on = "go on: run the same command again, with the same options; it resumes where it stopped"
             return (*(() if over else (go_on,)), *_back(here, back, "go back"))
+
+
+def _no_start(migration: Migration, held: Holdings) -> tuple[str, ...]:
+    """Say of a finished migration why its target is nobody's to start: it was moved on, or the way back was begun."""
+    if held.moved_on:
+        return (f"do not start {migration.target}: {held.moved_on}",)
+    if held.half_undone is not None and not held.lost:
+        return (f"{held.half_undone.what}: {held.half_undone.now}",)
+    return ()
 
 
 def _back(here: Stand, back: Callable[[], str], words: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, Conflict, MigrateError, Problem, Unreachable, UsageError
 from migrate.model.migration import Migration, OnFailure
+from migrate.model.observation import blocked
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
 from migrate.reading.machine import halted_by
@@ -140,7 +141,8 @@ class Run:
     def _closed(self, asked: Asked) -> Ending:
         """Answer for a case that is closed: a finished move has nothing left to do, an undone one is begun anew only if that is said.
 
-        A finished one whose target is not there any more is a question for a person: it may have been a rehearsal, or a loss.
+        A finished one whose target is not there any more is a question for a person: it may have been a rehearsal, or a loss. So is one
+        whose undo was begun and not ended: neither way is taken unasked.
         """
         if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
             words = Blocked(
@@ -150,11 +152,14 @@ class Run:
                 now="say --again to move the VM anew",
             )
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, words), words)
-        x, held = self._crossing(asked.migration), holdings(self._target, asked.migration)
-        gone = bool(held.lost) and not held.moved_on
-        lost = looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name), finished=True) if gone else None
-        if lost is not None:
-            error = Blocked.of(lost.problems, reason=lost.reason)
+        x, held = self._crossing(asked.migration), holdings(self._target, asked.migration, self._source)
+        seen = None
+        if held.lost and not held.moved_on:
+            seen = looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name), finished=True)
+        elif held.half_undone is not None:
+            seen = blocked("HalfUndone", held.half_undone)
+        if seen is not None:
+            error = Blocked.of(seen.problems, reason=seen.reason)
             return Ending(self._report(asked.migration, None, Outcome.BLOCKED, error), error)
         return Ending(self._report(asked.migration, None, Outcome.NOTHING_LEFT))
 

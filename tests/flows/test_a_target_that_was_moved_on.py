@@ -5,7 +5,6 @@ no start of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -13,11 +12,9 @@ from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, VM, VMI
 from migrate.model import labels
 from migrate.model.objects import annotations_of
 from migrate.model.refs import VMRef
-from migrate.model.report import Outcome, Report
-from migrate.workflow import records
-from migrate.workflow.reporting import standing
+from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
-from tests.flows.flow import Flow, interrupt
+from tests.flows.flow import Flow, interrupt, status
 from tests.flows.test_after_the_move import retire
 
 pytestmark = pytest.mark.slow
@@ -57,13 +54,6 @@ def refused(flow: Flow) -> None:
         assert (report.outcome, report.reason) == (Outcome.BLOCKED, "MovedOn"), report
         assert not [line for line in report.now if "migrate undo" in line or "again" in line]
     assert not flow.runs()
-
-
-def status(flow: Flow) -> Report:
-    with ExitStack() as stack:
-        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
-        (record,) = (one for one in records.every(target) if one.migration.id == flow.events[0].migration)
-        return standing(record, source, target)
 
 
 def test_what_was_moved_on_is_left_alone(begin: Begin, onward: Onward) -> None:
