@@ -37,7 +37,7 @@ class ReleaseSource:
             )
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = going_back.refuse_undo(x) or going_back.another_runs(x)
+        refusal = going_back.refuse_undo(x)
         if refusal is not None:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)

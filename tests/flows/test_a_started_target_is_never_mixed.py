@@ -16,7 +16,7 @@ from migrate.model.report import Outcome, Report
 from migrate.reading.started import started_of
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
-from tests.machines import user_pod
+from tests.machines import machine, user_pod
 
 
 def started_then_cut(flow: Flow) -> None:
@@ -164,6 +164,45 @@ def test_disks_of_a_copy_outlive_their_vm(begin: Begin) -> None:
     assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is not None
     assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
     assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is None
+
+
+def stranger(flow: Flow) -> None:
+    """Have somebody's own VM run under the target's name, on none of our disks."""
+    volumes = [{"name": "theirs", "containerDisk": {"image": "quay.io/containerdisks/theirs"}}]
+    flow.lab.plant([machine(flow.name, [], volumes=volumes, cluster="west", strategy="Always")])
+    flow.until(lambda: flow.runs("west"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [False, True])
+def test_a_stranger_took_the_name_before(begin: Begin, told: bool) -> None:
+    """The target was never made, so what runs there is nobody that we started: the undo that is named works, and leaves it running."""
+    flow = begin()
+    flow.when("create-target", "TargetMissing", lambda: stranger(flow))
+    report = flow.move().report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "NameTaken")
+    assert f"go back: migrate undo {flow.source} {flow.target}" in report.now
+    assert flow.undo(even_if_started=told).report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+    assert flow.runs("west")
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is None
+
+
+@pytest.mark.slow
+def test_a_stranger_took_the_name_after(begin: Begin) -> None:
+    """The target was there, and may be what runs now: no undo goes beside it, and none is named that would be refused."""
+    flow = begin()
+    started_then_cut(flow)
+    delete_target(flow)
+    flow.west.delete(DATAVOLUME, f"{flow.name}-root")
+    flow.until(lambda: flow.west.get(PVC, f"{flow.name}-root") is None)
+    stranger(flow)
+    for told in (False, True):
+        refused = flow.undo(even_if_started=told).report
+        assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+        assert "is not ours to stop" in refused.problems[0].what
+        assert not [line for line in refused.now if "migrate undo" in line]
+    assert not flow.runs()
 
 
 @pytest.mark.slow
