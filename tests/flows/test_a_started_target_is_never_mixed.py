@@ -201,6 +201,7 @@ def test_a_stranger_took_the_name_after(begin: Begin) -> None:
         refused = flow.undo(even_if_started=told).report
         assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
         assert "is not ours to stop" in refused.problems[0].what
+        assert f"virtctl --context west -n {flow.target.namespace} stop {flow.name}" in refused.problems[0].now
         assert not [line for line in refused.now if "migrate undo" in line]
     assert not flow.runs()
 
