@@ -17,7 +17,7 @@ from migrate.model.migration import Migration, OnFailure
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
 from migrate.reading.machine import halted_by
-from migrate.steps import carrying, looks
+from migrate.steps import carrying, create_target, looks
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
 from migrate.steps.clean_up import let_go
@@ -129,8 +129,7 @@ class Run:
         engine = self._engine(x)
         with watch(x, self._bell):
             try:
-                self._go_back(x, engine)
-                stays = carrying.stays_replaced(x)
+                stays = self._go_back(x, engine)
             except (MigrateError, KeyboardInterrupt) as error:
                 stays = let_go(x) if holds(x) else ""
                 release(x)
@@ -189,10 +188,13 @@ class Run:
         release(x)
         return Ending(self._report(x.migration, engine, outcome, error, stays=stays), error)
 
-    def _go_back(self, x: Crossing, engine: Engine) -> None:
+    def _go_back(self, x: Crossing, engine: Engine) -> str:
+        """Walk backwards, and say what stays where it is."""
         replace(engine, steps=[ClaimSource()], logs={}).run()
+        stays = create_target.kept(x)  # afterwards nothing tells that the VM owned it
         engine.undo()
         self._close(x, Outcome.UNDONE)
+        return "; ".join(filter(None, (carrying.stays_replaced(x), stays)))
 
     def _note(self, x: Crossing, entry: StepLog) -> None:
         """Write down what a step took, and when source and target stood or ran, even if an earlier run did not live to note that.
