@@ -24,7 +24,6 @@ from migrate.workflow.stands import stand
 
 STARTED = '{"spec":{"runStrategy":"Always"}}'
 UNTOUCHED = "this command changed nothing on either side"
-BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
 ENDS_THERE = ("TargetLost", "DiskDiffers")
 """Reasons for which a command about a finished move stops, and would stop again."""
 GO_ON_CURED = "go on: run the same command again when that is cured"
@@ -204,7 +203,9 @@ def _both(migration: Migration, here: Stand, there: Stand, held: Holdings) -> tu
     """Say that both run, before all else. The source of a copy is meant to, unless its copy takes itself for the same machine."""
     meant = migration.copies and migration.identity is Identity.NEW
     wrong = here.running and there.running and held.machine and not meant
-    return (BOTH.format(source=migration.source, target=migration.target),) if wrong else ()
+    source, target = migration.source, migration.target
+    stop = f"Stop the one that must not, at once: {source.virtctl('stop')} or {target.virtctl('stop')}"
+    return (f"BOTH RUN NOW: {source} and {target}. {stop}",) if wrong else ()
 
 
 def _now(
