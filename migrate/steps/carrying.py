@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import CONFIGMAP, POD, SECRET, VM, Kind
@@ -70,13 +71,17 @@ def made(x: Crossing) -> Iterator[tuple[Cluster, Kind, Object]]:
 
     Who leaves references to others may have no right to look at them; then none was made.
     """
+    for word, found in _there(x):
+        if labels.is_ours(found, x.migration.id) or replaced_by_us(x, found):
+            yield x.target, COPIED[word], found
+
+
+def _there(x: Crossing) -> Iterator[tuple[str, dict[str, Any]]]:
     skipped = x.migration.options.references is References.SKIP
     for word, name in known(x):
-        if skipped and not x.target.can("get", COPIED[word], name=name):
-            continue
-        found = x.target.get(COPIED[word], name)
-        if found is not None and (labels.is_ours(found, x.migration.id) or replaced_by_us(x, found)):
-            yield x.target, COPIED[word], found
+        found = x.target.get(COPIED[word], name) if not skipped or x.target.can("get", COPIED[word], name=name) else None
+        if found is not None:
+            yield word, found
 
 
 def known(x: Crossing) -> tuple[tuple[str, str], ...]:
@@ -97,8 +102,13 @@ def note(x: Crossing, vm: Object) -> None:
 
 
 def replaced_by_us(x: Crossing, obj: Object) -> bool:
-    """Tell whether an object of the user carries the note that this migration makes it equal to the source's."""
-    return annotations_of(obj).get(labels.REPLACED_BY) == x.migration.id
+    """Tell whether an object of the user carries the note that this migration makes it equal to the source's, and no other one since."""
+    return replacers(obj)[:1] == (x.migration.id,)
+
+
+def replacers(obj: Object) -> tuple[str, ...]:
+    """Return which migrations replaced an object of the user, the latest first. Each of them keeps what it found, and gives that back."""
+    return tuple(filter(None, annotations_of(obj).get(labels.REPLACED_BY, "").split("/")))
 
 
 def kept(x: Crossing, kind: str, name: str) -> Object | None:
@@ -110,19 +120,44 @@ def kept(x: Crossing, kind: str, name: str) -> Object | None:
 def only_noted(x: Crossing, kind: str, obj: Object) -> bool:
     """Tell whether a run died between its note on an object of the user and the rest, so that nothing was replaced and nothing is kept."""
     record, source = _recorded(x), x.source.get(COPIED[kind], name_of(obj))
-    same = source is not None and all(dig(source, field, default={}) == dig(obj, field, default={}) for field in CONTENT)
-    return record is not None and record.finished is None and not same
+    return record is not None and record.finished is None and not (source is not None and _same(source, obj))
+
+
+def still_replaced(x: Crossing) -> Iterator[tuple[str, Object, Object | None]]:
+    """Yield (kind, object, what it held before, if that is kept) of what was not given back: its note names us, or it differs."""
+    for kind, obj in _there(x):
+        before = kept(x, kind, name_of(obj)) if not labels.is_ours(obj, x.migration.id) else None
+        if x.migration.id in replacers(obj) or (before is not None and not _same(before, obj)):
+            yield kind, obj, before
+
+
+def owed(x: Crossing) -> bool:
+    """Tell whether an undo could give back now what an object of the user held."""
+    return any(before is not None and replaced_by_us(x, obj) for _, obj, before in still_replaced(x))
 
 
 def stays_replaced(x: Crossing) -> str:
-    """Say which objects of the user an undo could not give back what they held, "" for none: they carry our note to this day."""
-    named = [f"{kind} {name_of(obj)}" for _, kind, obj in made(x) if not labels.is_ours(dict(obj), x.migration.id)]
-    if not named:
-        return ""
-    return (
-        f"stays replaced: {', '.join(named)} of {x.target.context}: what was there before is not kept any more; bring it back from "
-        f"elsewhere if you need it, and take the annotation {labels.REPLACED_BY} off"
-    )
+    """Say which objects of the user an undo did not give back what they held, and why; "" for none."""
+    found = defaultdict[str, list[str]](list)
+    for kind, obj, before in still_replaced(x):
+        found[_why_replaced(x, obj, before)].append(f"{kind} {name_of(obj)}")
+    words = [f"{', '.join(names)} of {x.target.context}: {why}" for why, names in found.items()]
+    return f"stays replaced: {'; '.join(words)}" if words else ""
+
+
+def _why_replaced(x: Crossing, obj: Object, before: Object | None) -> str:
+    latest = next(iter(replacers(obj)), "")
+    if before is None:
+        gone = "what was there before is not kept any more; bring it back from elsewhere if you need it"
+        return f"{gone}, and take the annotation {labels.REPLACED_BY} off"
+    if latest and latest != x.migration.id:
+        undo = f"migrate undo {latest} --target {x.target.context}:{x.target.namespace}"
+        return f"by migration {latest}, after this one; take that one back ({undo}), then this one again"
+    return f"somebody changed it or its annotations since; what it held before is kept in {name_of(before)}"
+
+
+def _same(one: Object, other: Object) -> bool:
+    return all(dig(one, field, default={}) == dig(other, field, default={}) for field in CONTENT)
 
 
 def used_by_others(x: Crossing) -> dict[tuple[str, str], str]:

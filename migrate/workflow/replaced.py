@@ -9,7 +9,7 @@ from migrate.kube.kinds import SECRET, Kind
 from migrate.model import labels
 from migrate.model.objects import Object, annotations_of, dig
 from migrate.model.record import Record
-from migrate.steps.carrying import COPIED
+from migrate.steps.carrying import COPIED, replacers
 from migrate.workflow.old_records import owner_of
 
 
@@ -23,7 +23,7 @@ def kept_secrets(target: Cluster, known: Iterable[Record]) -> Iterator[tuple[Kin
 
 
 def replaced(target: Cluster, kept: Object) -> str:
-    """Name the object whose earlier content this is, as long as that object still says that it was replaced; "" when it does not."""
+    """Name the object whose earlier content this is, as long as that object still says so; "" when it does not."""
     kind, _, name = annotations_of(kept).get(labels.BEFORE, "").partition("/")
     found = target.get(COPIED[kind], name, dig(kept, "metadata", "namespace")) if kind in COPIED else None
-    return f"{kind} {name}" if annotations_of(found).get(labels.REPLACED_BY) == owner_of(kept) else ""
+    return f"{kind} {name}" if owner_of(kept) in replacers(found or {}) else ""

@@ -124,7 +124,7 @@ class Run:
             )
         m = asked.record.migration if asked.record is not None else asked.migration
         x = replace(self._crossing(replace(asked.migration, options=m.options, disks=m.disks)), even_if_started=even_if_started)
-        if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x):
+        if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x) and not carrying.owed(x):
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, stays=carrying.stays_replaced(x)))
         engine = self._engine(x)
         with watch(x, self._bell):

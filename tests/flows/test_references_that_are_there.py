@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
@@ -12,11 +13,12 @@ import pytest
 from migrate.kube.kinds import CONFIGMAP, POD, SECRET, VM
 from migrate.model import labels
 from migrate.model.migration import Names, References, Start
+from migrate.model.objects import annotations_of
 from migrate.model.report import Outcome
 from migrate.workflow.cleanup import Leftovers, Rules, leftovers
 from tests.flows.conftest import Begin
 from tests.flows.exhibits import config_map, secret, volume
-from tests.flows.flow import Flow, interrupt
+from tests.flows.flow import Flow, interrupt, secrets
 from tests.machines import machine
 
 AT_ONCE = Rules(timedelta(0))
@@ -198,6 +200,71 @@ def test_what_was_noted_only_is_as_it_was(begin: Begin) -> None:
 
 def replaced(flow: Flow) -> list[tuple[str, str]]:
     return [("ConfigMap", named(flow.name, "conf")), ("Secret", named(flow.name, "key"))]
+
+
+def sharing(begin: Begin, word: str) -> Flow:
+    """Plant a VM that names a Secret of this name, and ask to replace what the target has."""
+
+    def alter(name: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+        volume(secret={"secretName": "NAME"})(spec, word)
+        return []
+
+    return begin(disks=(), strategy="Halted", start=Start.NEVER, alter=alter, references=References.REPLACE)
+
+
+def encoded(text: str) -> dict[str, str]:
+    return {"userdata": base64.b64encode(text.encode()).decode()}
+
+
+@pytest.fixture
+def twice(begin: Begin) -> Iterator[tuple[Flow, Flow, dict[str, Any]]]:
+    """Two moves, each with a content of its own, replaced the same Secret of the target, which is given as it was before."""
+    word = "twice-replaced"
+    first, second = sharing(begin, word), sharing(begin, word)
+    first.lab.plant([secret(word, "original", cluster="west"), secret(word, "of the first")])
+    before = first.west.get(SECRET, word)
+    assert before is not None
+    assert first.move().report.outcome is Outcome.MOVED
+    first.east.merge(SECRET, word, {"data": encoded("of the second")})
+    assert second.move().report.outcome is Outcome.MOVED
+    assert content(first) == (encoded("of the second"), f"{second.events[0].migration}/{first.events[0].migration}")
+    yield first, second, before
+    assert [one["metadata"]["name"] for one in secrets(first.west) if labels.BEFORE in (one["metadata"].get("annotations") or {})] == []
+    assert content(first) == (before["data"], None)
+    for cluster in (first.east, first.west):
+        cluster.delete(SECRET, word)
+
+
+def content(flow: Flow) -> tuple[Any, str | None]:
+    found = flow.west.get(SECRET, "twice-replaced") or {}
+    return found.get("data"), annotations_of(found).get(labels.REPLACED_BY)
+
+
+@pytest.mark.slow
+def test_what_two_moves_replaced_goes_back_through_both(twice: tuple[Flow, Flow, dict[str, Any]]) -> None:
+    """The second is undone first: it gives back what the first made of it, which is still the first one's to give back."""
+    first, second, _ = twice
+    assert second.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    assert content(first) == (encoded("of the first"), first.events[0].migration)
+    report = first.undo(even_if_started=True).report
+    assert (report.outcome, [line for line in report.now if "replaced" in line]) == (Outcome.UNDONE, [])
+
+
+@pytest.mark.slow
+def test_what_another_move_replaced_since_waits_for_that_one(twice: tuple[Flow, Flow, dict[str, Any]]) -> None:
+    """The first is undone first: it leaves what the second made of it, says so, and gives it back when undone again after that one."""
+    first, second, _ = twice
+    one, two = (flow.events[0].migration for flow in (first, second))
+    report = first.undo(even_if_started=True).report
+    assert report.outcome is Outcome.UNDONE
+    (line,) = [line for line in report.now if line.startswith("stays replaced: ")]
+    assert f"by migration {two}" in line
+    assert f"migrate undo {two} --target west" in line
+    assert content(first) == (encoded("of the second"), f"{two}/{one}")
+    assert second.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    assert content(first) == (encoded("of the first"), one)
+    report = first.undo().report
+    assert (report.outcome, [line for line in report.now if "replaced" in line]) == (Outcome.UNDONE, [])
 
 
 def looked(flow: Flow, rules: Rules = AT_ONCE) -> Leftovers:
