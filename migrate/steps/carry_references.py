@@ -82,15 +82,16 @@ class CarryReferences:
 
     def undo(self, x: Crossing) -> Observation:
         made = list(carrying.made(x))
-        users = carrying.used_by_others(x) if any(labels.is_ours(dict(obj), x.migration.id) for _, _, obj in made) else {}
+        users = carrying.users_to_spare(x) if made else {}
         kept, left = list[str](), list[str]()
         for cluster, kind, obj in made:
             words, user = f"{kind} {name_of(obj)}", users.get((kind.kind, name_of(obj)))
-            if not labels.is_ours(dict(obj), x.migration.id):
+            replaced = not labels.is_ours(dict(obj), x.migration.id)
+            if user is not None:
+                kept += [f"{words} (used by {user})"] if not replaced else []  # of what was replaced, stays_replaced tells
+            elif replaced:
                 if _restore(x, kind.kind, obj):
                     left.append(words)
-            elif user is not None:
-                kept.append(f"{words} (used by {user})")
             else:
                 left.append(words)
                 if not leaving(obj):

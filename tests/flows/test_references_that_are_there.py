@@ -212,6 +212,34 @@ def sharing(begin: Begin, word: str) -> Flow:
     return begin(disks=(), strategy="Halted", start=Start.NEVER, alter=alter, references=References.REPLACE)
 
 
+@pytest.mark.slow
+def test_what_somebody_uses_by_now_is_not_taken_from_him(begin: Begin) -> None:
+    """A second VM came for what the first one's move had replaced: an undo leaves it, names the user, and gives it back when he is gone.
+
+    Who used it before it was replaced knew it as it was, and keeps nothing from being given back.
+    """
+    word = "replaced-and-used"
+    first, second = sharing(begin, word), sharing(begin, word)
+    older = machine(f"{first.name}-older", volumes=[{"name": "s", "secret": {"secretName": word}}], cluster="west")
+    first.lab.plant([secret(word, "original", cluster="west"), secret(word, "of the source"), older])
+    first.lab.clock.sleep(2)  # creation times are whole seconds
+    assert first.move().report.outcome is Outcome.MOVED
+    assert second.move().report.outcome is Outcome.MOVED
+    report = first.undo(even_if_started=True).report
+    assert report.outcome is Outcome.UNDONE
+    (line,) = [line for line in report.now if line.startswith("stays replaced: ")]
+    assert f"used by VM {second.name}, which" in line
+    assert (first.west.get(SECRET, word) or {})["data"] == encoded("of the source")
+    second.west.delete(VM, second.name)
+    second.until(lambda: second.vm("west") is None)
+    report = first.undo().report
+    assert (report.outcome, [line for line in report.now if "replaced" in line]) == (Outcome.UNDONE, [])
+    assert (first.west.get(SECRET, word) or {})["data"] == encoded("original")
+    first.west.delete(VM, f"{first.name}-older")
+    for cluster in (first.east, first.west):
+        cluster.delete(SECRET, word)
+
+
 def encoded(text: str) -> dict[str, str]:
     return {"userdata": base64.b64encode(text.encode()).decode()}
 
@@ -226,6 +254,7 @@ def twice(begin: Begin) -> Iterator[tuple[Flow, Flow, dict[str, Any]]]:
     assert before is not None
     assert first.move().report.outcome is Outcome.MOVED
     first.east.merge(SECRET, word, {"data": encoded("of the second")})
+    first.lab.clock.sleep(2)  # the first one's VM is older than what the second one keeps
     assert second.move().report.outcome is Outcome.MOVED
     assert content(first) == (encoded("of the second"), f"{second.events[0].migration}/{first.events[0].migration}")
     yield first, second, before
