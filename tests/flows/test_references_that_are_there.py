@@ -166,6 +166,43 @@ def test_what_is_not_kept_any_more_is_told(begin: Begin) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_kept_without_a_record_is_told(begin: Begin) -> None:
+    """The record is gone: what was before is spared in words as long as the note stands, and is a leftover when that is off."""
+    flow = replacing(begin)
+    assert flow.move().report.outcome is Outcome.MOVED
+    mine = flow.events[0].migration
+    flow.west.delete(CONFIGMAP, f"migrate-{mine}")
+    said = [words for words in looked(flow).spared if mine in words]
+    assert [name for _, name in replaced(flow) if not any(name in line and "its record is gone" in line for line in said)] == []
+    assert leftover(flow) == []
+    for kind, name in ((CONFIGMAP, named(flow.name, "conf")), (SECRET, named(flow.name, "key"))):
+        flow.west.merge(kind, name, {"metadata": {"annotations": {labels.REPLACED_BY: None}}})
+    assert len(removed(flow, AT_ONCE)) == 2
+    assert kept(flow) == []
+
+
+@pytest.mark.slow
+def test_a_record_stays_as_long_as_what_it_tells_of(begin: Begin) -> None:
+    """What was before cannot be removed, or is too young to be: then the record is not removed either, or nobody would know whose it is."""
+    flow = replacing(begin)
+    assert flow.move().report.outcome is Outcome.MOVED
+    flow.west.delete(VM, flow.name)
+    flow.until(lambda: flow.vm("west") is None)
+    record = f"migrate-{flow.events[0].migration}"
+    young = looked(flow, Rules(timedelta(days=9), record_age=timedelta(0), records=0))
+    assert [one.words for one in young.found if record in one.words] == []
+    every = Rules(timedelta(0), record_age=timedelta(0), records=0)
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        found = leftovers(source, target, rules=every, clock=flow.lab.clock, everywhere=(False, False)).found
+        (last,) = [one for one in found if one.object["metadata"]["name"] == record]
+        assert "is still there" in last.remove()
+    assert flow.west.get(CONFIGMAP, record) is not None
+    assert len(removed(flow, every)) == 3
+    assert flow.west.get(CONFIGMAP, record) is None
+
+
+@pytest.mark.slow
 def test_what_somebody_deleted_is_told_every_time(begin: Begin) -> None:
     """Where only one of two objects can be given back, it is; of the other one every undo says that it stays, until its note is off."""
     flow = replacing(begin)
@@ -312,7 +349,7 @@ def removed(flow: Flow, rules: Rules) -> list[str]:
         source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
         every = leftovers(source, target, rules=rules, clock=flow.lab.clock, everywhere=(False, False)).found
         mine = [one for one in every if flow.events[0].migration in (one.object["metadata"]["labels"] or {}).values()]
-        assert all(one.remove() for one in mine)
+        assert [why for one in mine if (why := one.remove())] == []
         return [one.words for one in mine]
 
 
