@@ -20,6 +20,7 @@ from migrate.steps.runner import read_runner, surely_dead, this_runner
 from migrate.workflow.by_hand import way_back
 from migrate.workflow.engine import StepLog
 from migrate.workflow.holdings import Holdings, holdings, way_home
+from migrate.workflow.possible import of_source
 from migrate.workflow.stands import stand
 
 STARTED = '{"spec":{"runStrategy":"Always"}}'
@@ -89,6 +90,7 @@ def report(
     if there.exists and not held.machine:
         there = replace(there, message=f"another VM has that name: {there.message}")
     reason, seen = error.reason if isinstance(error, MigrateError) else "", here.exists is not None and there.exists is not None
+    disks = _disks(migration, record, held)
     return Report(
         migration=migration.id,
         playbook=migration.playbook,
@@ -97,7 +99,7 @@ def report(
         source=here,
         target=there,
         steps=_steps(record, logs),
-        disks=_disks(migration, record, held),
+        disks=disks,
         started=record.started if record else None,
         finished=record.finished if record else None,
         downtime_s=record.downtime_s if record else None,
@@ -113,6 +115,7 @@ def report(
                 there,
                 held=held,
                 back=lambda: way_home(migration, source if seen else None, target, running=bool(there.running)),
+                kept=lambda: of_source(migration, source, target, disks=disks) if source is not None else "",
                 touched=record is not None or any(entry.acts for entry in logs.values()),
                 over=record is not None and record.finished is not None and reason in ENDS_THERE,
             ),
@@ -216,11 +219,15 @@ def _now(
     *,
     held: Holdings,
     back: Callable[[], str],
+    kept: Callable[[], str],
     touched: bool,
     over: bool,
 ) -> tuple[str, ...]:
-    """Say how to go on and how to go back. `back`: the undo that works now; `over`: the same command would only say the same again."""
-    pair = migration.words
+    """Say how to go on and how to go back.
+
+    `back`: the undo that works now; `kept`: how the source can go; `over`: the same command would only say the same again.
+    """
+    pair, stays = migration.words, f"the source VM and its disks are kept{', halted' if here.running is False else ''}"
     match outcome:
         case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies and not (held.lost or held.differing):
             return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))
@@ -232,15 +239,13 @@ def _now(
             kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
             patch = f"patch vm {migration.target.name} --type merge -p '{STARTED}'"
             start = f"start it when you are ready: {kubectl} {patch}"
-            halted = ", halted" if here.running is False else ""
-            kept = f"the source VM and its disks are kept{halted}; delete them when you no longer need them: migrate retire {pair}"
             runs = f"the source runs, so do not start the target: {migration.source} {here.message}"
             to_start = () if there.running else (runs,) if here.running else (start,)
-            return (*to_start, *((kept,) if here.exists and not here.running else ()))
+            return (*to_start, *((f"{stays}; {kept()}",) if here.exists and not here.running else ()))
         case Outcome.PROVEN if migration.copies:
             return _kept_snapshot(migration)
         case Outcome.PROVEN:
-            return (f"delete the source when you no longer need it: migrate retire {pair}",)
+            return (f"{stays}; {kept()}",)
         case Outcome.RETIRED:
             return ()
         case Outcome.UNFENCED:
