@@ -175,8 +175,8 @@ class Run:
         if wanted and begun and isinstance(error, MigrateError):
             back = self._engine(x)
             try:
-                self._go_back(x, back)
-                return Ending(self._report(x.migration, engine, Outcome.UNDONE, error), error)
+                stays = self._go_back(x, back)
+                return Ending(self._report(x.migration, engine, Outcome.UNDONE, error, stays=stays), error)
             except MigrateError as second:
                 log.warning("going back failed: %s", second)
                 back_failed = Problem(f"going back failed: {second.what}", second.where, second.why, second.now)

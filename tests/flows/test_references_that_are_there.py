@@ -12,7 +12,7 @@ import pytest
 
 from migrate.kube.kinds import CONFIGMAP, POD, SECRET, VM
 from migrate.model import labels
-from migrate.model.migration import Names, References, Start
+from migrate.model.migration import Names, OnFailure, References, Start
 from migrate.model.objects import annotations_of
 from migrate.model.report import Outcome
 from migrate.workflow.cleanup import Leftovers, Rules, leftovers
@@ -163,6 +163,23 @@ def test_what_is_not_kept_any_more_is_told(begin: Begin) -> None:
     (line,) = [line for line in report.now if line.startswith("stays replaced: ")]
     assert [name for _, name in replaced(flow) if name not in line] == []
     assert [one["data"] for one in held(flow)] == [{"userdata": base64.b64encode(b"s3cret").decode()}, {"a": "plain"}]
+
+
+@pytest.mark.slow
+def test_a_way_back_after_a_failure_tells_what_stays(begin: Begin) -> None:
+    """`--on-failure undo`: what cannot be given back is said in that report, too."""
+    flow = replacing(begin)
+    flow.options["on_failure"] = OnFailure.UNDO
+    name = named(flow.name, "key")
+
+    def fail() -> None:
+        flow.west.delete(SECRET, Names.of(flow.events[0].migration, "").before_of("Secret", name))
+        flow.lab.plant([machine(flow.name, cluster="west")])
+
+    flow.when("create-target", "TargetMissing", fail)
+    report = flow.move().report
+    assert report.outcome is Outcome.UNDONE
+    assert [line.split(" of ")[0] for line in report.now if "replaced" in line] == [f"stays replaced: Secret {name}"]
 
 
 @pytest.mark.slow
