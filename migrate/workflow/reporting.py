@@ -115,7 +115,7 @@ def report(
                 there,
                 held=held,
                 back=lambda: way_home(migration, source if seen else None, target, running=bool(there.running)),
-                kept=lambda: of_source(migration, source, target, disks=disks) if source is not None else "",
+                kept=lambda: _kept(here, of_source(migration, source, target, disks=disks) if source is not None else ""),
                 touched=record is not None or any(entry.acts for entry in logs.values()),
                 over=record is not None and record.finished is not None and reason in ENDS_THERE,
             ),
@@ -202,6 +202,10 @@ def _kept_snapshot(migration: Migration) -> tuple[str, ...]:
     return (f"the snapshot {name} is kept; delete it when you no longer need it: {remove}",)
 
 
+def _kept(here: Stand, words: str) -> str:
+    return f"the source VM and its disks are kept{', halted' if here.running is False else ''}; {words}"
+
+
 def _both(migration: Migration, here: Stand, there: Stand, held: Holdings) -> tuple[str, ...]:
     """Say that both run, before all else. The source of a copy is meant to, unless its copy takes itself for the same machine."""
     meant = migration.copies and migration.identity is Identity.NEW
@@ -227,7 +231,7 @@ def _now(
 
     `back`: the undo that works now; `kept`: how the source can go; `over`: the same command would only say the same again.
     """
-    pair, stays = migration.words, f"the source VM and its disks are kept{', halted' if here.running is False else ''}"
+    pair = migration.words
     match outcome:
         case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies and not (held.lost or held.differing):
             return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))
@@ -241,11 +245,11 @@ def _now(
             start = f"start it when you are ready: {kubectl} {patch}"
             runs = f"the source runs, so do not start the target: {migration.source} {here.message}"
             to_start = () if there.running else (runs,) if here.running else (start,)
-            return (*to_start, *((f"{stays}; {kept()}",) if here.exists and not here.running else ()))
+            return (*to_start, *((kept(),) if here.exists and not here.running else ()))
         case Outcome.PROVEN if migration.copies:
             return _kept_snapshot(migration)
         case Outcome.PROVEN:
-            return (f"{stays}; {kept()}",)
+            return (kept(),)
         case Outcome.RETIRED:
             return ()
         case Outcome.UNFENCED:
