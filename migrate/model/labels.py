@@ -71,8 +71,8 @@ RECREATED = f"{PREFIX}/recreated"
 
 
 REPLACED_BY = f"{PREFIX}/replaced-by"
-"""Annotation on an object of the user on the target that a migration makes equal to the source's: its id. How the object was before is
-kept beside it (Names.before_of); an undo brings that back."""
+"""Annotation on an object of the user on the target that a migration makes equal to the source's: its id, before those of
+earlier ones that did (ID/ID). How the object was before is kept beside it (Names.before_of); an undo brings that back."""
 
 BEFORE = f"{PREFIX}/before"
 """Annotation on an object that keeps another one as it was before it was replaced: KIND/NAME of that one."""

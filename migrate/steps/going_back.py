@@ -168,14 +168,13 @@ def _another_runs(x: Crossing) -> Observation | None:
         return None
     if not _concerns(x, vm, x.target.get(VMI, m.target.name)) and not _ever_made(x):
         return None
-    stop = f"virtctl --context {shlex.quote(m.target.context)} -n {m.target.namespace} stop {m.target.name}"
     return blocked(
         "TargetStarted",
         Problem(
             what=f"{m.target} runs or is to run, and is not ours to stop, so nothing is taken back",
             where=str(m.target),
             why="a VM of that name lost our label, or was made by somebody in place of ours; the same guest may run in it",
-            now=f"stop it ({stop}) and undo again, or keep it, and never let both run",
+            now=f"stop it ({m.target.virtctl('stop')}) and undo again, or keep it, and never let both run",
         ),
     )
 

@@ -85,7 +85,7 @@ def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
     at = started_at(x)
     if not at:
         return seen
-    now = f"stop the source at once (virtctl stop {x.migration.source.name}); the target goes on with what its guest wrote since its start"
+    now = f"stop the source at once ({x.migration.source.virtctl('stop')}); the target goes on with what its guest wrote since its start"
     what = f"{x.migration.source} was started or changed after {x.migration.target} was started at {at}: both may be running now"
     return seen.but(problems=tuple(Problem(what, problem.where, problem.why, now) for problem in seen.problems))
 

@@ -18,7 +18,7 @@ from migrate.model.observation import blocked
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
 from migrate.reading.machine import halted_by
-from migrate.steps import carrying, looks
+from migrate.steps import carrying, create_target, looks
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
 from migrate.steps.clean_up import let_go
@@ -125,13 +125,12 @@ class Run:
             )
         m = asked.record.migration if asked.record is not None else asked.migration
         x = replace(self._crossing(replace(asked.migration, options=m.options, disks=m.disks)), even_if_started=even_if_started)
-        if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x):
+        if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x) and not carrying.owed(x):
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, stays=carrying.stays_replaced(x)))
         engine = self._engine(x)
         with watch(x, self._bell):
             try:
-                self._go_back(x, engine)
-                stays = carrying.stays_replaced(x)
+                stays = self._go_back(x, engine)
             except (MigrateError, KeyboardInterrupt) as error:
                 stays = let_go(x) if holds(x) else ""
                 release(x)
@@ -178,8 +177,8 @@ class Run:
         if wanted and begun and isinstance(error, MigrateError):
             back = self._engine(x)
             try:
-                self._go_back(x, back)
-                return Ending(self._report(x.migration, engine, Outcome.UNDONE, error), error)
+                stays = self._go_back(x, back)
+                return Ending(self._report(x.migration, engine, Outcome.UNDONE, error, stays=stays), error)
             except MigrateError as second:
                 log.warning("going back failed: %s", second)
                 back_failed = Problem(f"going back failed: {second.what}", second.where, second.why, second.now)
@@ -191,10 +190,13 @@ class Run:
         release(x)
         return Ending(self._report(x.migration, engine, outcome, error, stays=stays), error)
 
-    def _go_back(self, x: Crossing, engine: Engine) -> None:
+    def _go_back(self, x: Crossing, engine: Engine) -> str:
+        """Walk backwards, and say what stays where it is."""
         replace(engine, steps=[ClaimSource()], logs={}).run()
+        stays = create_target.kept(x)  # afterwards nothing tells that the VM owned it
         engine.undo()
         self._close(x, Outcome.UNDONE)
+        return "; ".join(filter(None, (carrying.stays_replaced(x), stays)))
 
     def _note(self, x: Crossing, entry: StepLog) -> None:
         """Write down what a step took, and when source and target stood or ran, even if an earlier run did not live to note that.
