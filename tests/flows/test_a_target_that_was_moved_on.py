@@ -57,7 +57,7 @@ def refused(flow: Flow) -> None:
 
 
 def test_what_was_moved_on_is_left_alone(begin: Begin, onward: Onward) -> None:
-    """It is told where it went, and nothing to start; undone are both the other way round; a retired one is still known as moved on."""
+    """It is told where it went, and nothing to start; an undo of the second move takes the note of it off."""
     flow = arrived(begin)
     on = onward(flow)
     assert on.move().report.outcome is Outcome.MOVED
@@ -68,7 +68,13 @@ def test_what_was_moved_on_is_left_alone(begin: Begin, onward: Onward) -> None:
         assert not [line for line in report.now if "kubectl" in line or "migrate undo" in line]
     assert on.undo(even_if_started=True).report.outcome is Outcome.UNDONE
     assert labels.MOVED_TO not in annotations_of(flow.west.get(CONFIGMAP, f"migrate-{flow.events[0].migration}"))
-    assert on.move(again=True).report.outcome is Outcome.MOVED
+
+
+def test_what_was_moved_on_and_retired_is_known(begin: Begin, onward: Onward) -> None:
+    """Its VM is gone, its record still says where it went: nothing is lost, and the first source is not started beside it."""
+    flow = arrived(begin)
+    on = onward(flow)
+    assert on.move().report.outcome is Outcome.MOVED
     assert retire(on).report.outcome is Outcome.RETIRED
     assert (flow.vm("west"), flow.west.get(DATAVOLUME, f"{flow.name}-root")) == (None, None)
     refused(flow)
