@@ -54,12 +54,12 @@ def cleanup(
         gone, spared, problems = list[str](), list(found.spared), list[Problem]()
         for one in found.found:
             try:
-                removed = dry_run or one.remove()
+                stays = "" if dry_run else one.remove()
             except MigrateError as error:
                 problems += error.problems
                 continue
-            if not removed:
-                spared.append(f"{one.words}; somebody has taken its migration up meanwhile")
+            if stays:
+                spared.append(f"{one.words}; {stays}")
                 continue
             gone.append(one.words)
             if output is Output.TEXT:

@@ -82,6 +82,8 @@ class Facts:
     """Claims of memory dumps: no disks, and yet snapshotted and restored with them."""
     inventory: Inventory = field(default_factory=lambda: Inventory(()))
     """Of the source VM (reading/inventory.py)."""
+    not_arrived: str = ""
+    """Of a source VM that another migration made: why that one is not through."""
     managers: tuple[ManagedBy, ...] = ()
     """Who else looks after the VM (reading/managers.py)."""
     named: Named = field(default_factory=Named)

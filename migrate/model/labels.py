@@ -34,7 +34,7 @@ WAS = f"{PREFIX}/was"
 """Annotation on the source VM, written in the same write that halts it: JSON of what it was before. On a copy and its snapshot as well."""
 
 HALTED_BY = f"{PREFIX}/halted-by"
-"""Annotation on the source VM: id of the migration that halted it."""
+"""Annotation on the source VM: id of the migration that halted it. On a record, with MOVED_TO: the one that moved the target on."""
 
 HALTED_GENERATION = f"{PREFIX}/halted-generation"
 """Annotation on the source VM, written with HALTED_BY: the metadata.generation that our halt leaves it at."""
@@ -74,8 +74,8 @@ RECREATED = f"{PREFIX}/recreated"
 
 
 REPLACED_BY = f"{PREFIX}/replaced-by"
-"""Annotation on an object of the user on the target that a migration makes equal to the source's: its id. How the object was before is
-kept beside it (Names.before_of); an undo brings that back."""
+"""Annotation on an object of the user on the target that a migration makes equal to the source's: its id, before those of
+earlier ones that did (ID/ID). How the object was before is kept beside it (Names.before_of); an undo brings that back."""
 
 BEFORE = f"{PREFIX}/before"
 """Annotation on an object that keeps another one as it was before it was replaced: KIND/NAME of that one."""

@@ -206,6 +206,11 @@ class Migration:
         return self.playbook in COPIES
 
     @property
+    def moved_to(self) -> str:
+        """Return the value of the MOVED_TO annotation."""
+        return f"{self.target_cluster_uid}/{self.target.namespace}/{self.target.name}"
+
+    @property
     def words(self) -> str:
         """Return how a command names this question: both VMs, and that it is a copy."""
         return f"{self.source} {self.target}{' --method snapshot' if self.copies else ''}"

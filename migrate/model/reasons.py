@@ -85,7 +85,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
             "run again if nothing was done for them yet; else `migrate undo`, then move anew",
         ),
         "TargetLost": Reason(
-            "the target was started, or the source is marked as moved, and the target's VM or disks are gone or others",
+            "the target was started, or the migration was through, and the target's VM or disks are gone or others",
             "bring them back, or `migrate undo --even-if-started` if that was wanted, then move anew",
         ),
         "HaltedByAnother": Reason("another migration holds the halt of this VM", "finish or undo that one first"),
@@ -219,6 +219,14 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "StartedByAnother": Reason("somebody started the target, or chose its run strategy, though we were not to start it; it is left so"),
         "DisksNotProven": Reason("a disk without proof; the target is not started", "run again, so that it is proven"),
         "TargetStarted": Reason("the target was started", "decide which side is to live; undo it only on purpose"),
+        "HalfUndone": Reason(
+            "the source of a finished move is halted by it and not marked as moved: an undo was begun and not ended",
+            "go on with `migrate undo --even-if-started`, or mark the source as moved again",
+        ),
+        "MovedOn": Reason(
+            "the target was moved on, or is being moved on, by another migration, so an undo of this one deletes nothing",
+            "take that one back first",
+        ),
         "LastCopies": Reason(
             "the copies on the target are all that is left, so an undo deletes nothing", "keep the target, or bring the source back first"
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ class VMRef:
 
     def __str__(self) -> str:
         return f"{self.context}:{self.namespace}/{self.name}"
+
+    def virtctl(self, verb: str) -> str:
+        """Return the command that starts or stops this very VM, for a shell: the one on the other side mostly has the same name."""
+        return f"virtctl --context {shlex.quote(self.context)} -n {self.namespace} {verb} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)

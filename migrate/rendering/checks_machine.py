@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from migrate.model import labels
 from migrate.model.facts import Facts
 from migrate.model.migration import Identity, Migration, Start
-from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, leaving
+from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, labels_of, leaving
 from migrate.rendering.findings import Finding, at, block, warn
 from migrate.rendering.translate import translate
 
@@ -22,6 +22,10 @@ def check_machine(facts: Facts, m: Migration) -> Iterator[Finding]:
         return
     yield from _state(facts, facts.vm, m, where)
     yield from _history(facts.vm, m, where)
+    if facts.not_arrived:
+        by, label = labels_of(facts.vm).get(labels.ID), f"kubectl label vm {m.source.name} {labels.ID}-"
+        now = f"go on with that one, or undo it first; if neither is possible and you trust this VM, take our label off it: {label}"
+        yield block(f"the VM is the target of the migration {by}, which is not through", where=where, why=facts.not_arrived, now=now)
     for manager in facts.managers if not m.copies else ():
         say = warn if m.options.allow_managed else block
         yield say(

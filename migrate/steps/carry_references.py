@@ -8,6 +8,7 @@ brings back what was there before we replaced it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from migrate.kube.kinds import CONFIGMAP, SECRET, VM
@@ -81,34 +82,37 @@ class CarryReferences:
 
     def undo(self, x: Crossing) -> Observation:
         made = list(carrying.made(x))
-        users = carrying.used_by_others(x) if any(labels.is_ours(dict(obj), x.migration.id) for _, _, obj in made) else {}
-        kept, left, lost = list[str](), list[str](), list[str]()
+        users = carrying.users_to_spare(x) if made else {}
+        kept, left = list[str](), list[str]()
         for cluster, kind, obj in made:
             words, user = f"{kind} {name_of(obj)}", users.get((kind.kind, name_of(obj)))
-            if not labels.is_ours(dict(obj), x.migration.id):
-                (left if _restore(x, kind.kind, obj) else lost).append(words)
-            elif user is not None:
-                kept.append(f"{words} (used by {user})")
+            replaced = not labels.is_ours(dict(obj), x.migration.id)
+            if user is not None:
+                kept += [f"{words} (used by {user})"] if not replaced else []  # of what was replaced, stays_replaced tells
+            elif replaced:
+                if _restore(x, kind.kind, obj):
+                    left.append(words)
             else:
                 left.append(words)
                 if not leaving(obj):
                     stamps.delete(x, cluster, kind, obj)
         if left:
             return waiting("BeingDeleted", f"waiting until {', '.join(left)} on the target {'is' if len(left) == 1 else 'are'} as before")
-        befores = [(x.target, COPIED[kind], x.migration.names.before_of(kind, name)) for kind, name in carrying.known(x)]
-        seen = looks.remove_all(x, *befores)
-        told = [f"{word}: {', '.join(names)}" for word, names in (("left in place", kept), ("stays replaced", lost)) if names]
+        needed_yet = {(kind, name_of(obj)) for kind, obj, _ in carrying.still_replaced(x)}
+        befores = [(kind, name) for kind, name in carrying.known(x) if (kind, name) not in needed_yet]
+        seen = looks.remove_all(x, *((x.target, COPIED[kind], x.migration.names.before_of(kind, name)) for kind, name in befores))
+        told = [*([f"left in place: {', '.join(kept)}"] if kept else ()), *filter(None, [carrying.stays_replaced(x)])]
         return done("Removed", "; ".join(told)) if told and seen.reason == "Removed" else seen
 
 
 def differs(x: Crossing, load: Load) -> Problem:
     """Say in what the target's differs, and what can be done about it."""
-    carry = load.carry
+    carry, fixed = load.carry, _fixed(x, load)
     return Problem(
         f"{load.words} of the target differs from the source's",
         where=_target(x),
-        why="; ".join((*carry.differences, *([f"it cannot be replaced: {carry.fixed}"] if carry.fixed else []))),
-        now=remedy(carry),
+        why="; ".join((*carry.differences, *([f"it cannot be replaced: {fixed}"] if fixed else []))),
+        now=remedy(replace(carry, fixed=fixed)),
     )
 
 
@@ -127,7 +131,13 @@ def _target(x: Crossing) -> str:
 
 
 def _may_replace(x: Crossing, load: Load) -> bool:
-    return x.migration.options.references is References.REPLACE and not load.carry.fixed
+    return x.migration.options.references is References.REPLACE and not _fixed(x, load)
+
+
+def _fixed(x: Crossing, load: Load) -> str:
+    """Say why the target's cannot be overwritten, "" if it can: two moves that replace the same in turn would lose what was there."""
+    by = carrying.replacers(load.target or {})
+    return f"migration {by[0]} replaced it after this one" if x.migration.id in by[1:] else load.carry.fixed
 
 
 def _replace(x: Crossing, load: Load) -> None:
@@ -140,7 +150,7 @@ def _replace(x: Crossing, load: Load) -> None:
     kind, name = load.kind, name_of(load.target)
     found = load.target
     if not carrying.replaced_by_us(x, found) and not labels.is_ours(dict(found), x.migration.id):
-        noted = {labels.REPLACED_BY: x.migration.id, **stamps.written(x)}
+        noted = {labels.REPLACED_BY: "/".join((x.migration.id, *carrying.replacers(found))), **stamps.written(x)}
         found = x.target.patch(kind, name, patches.guarded(found, patches.annotate(found, noted)))
     if carrying.replaced_by_us(x, found):
         content = {field: value for field, value in content_of(found).items() if field != "immutable"}
@@ -152,12 +162,13 @@ def _replace(x: Crossing, load: Load) -> None:
 def _restore(x: Crossing, kind: str, obj: Object) -> bool:
     """Give an object of the user back what it held before we replaced it, and take our notes off it; False = that is not kept any more.
 
-    The notes stay then, so that whoever asks is told (carrying.stays_replaced).
+    The notes stay then, so that whoever asks is told (carrying.stays_replaced). What an earlier migration made of it is that one's to give
+    back, by what it keeps.
     """
     held = carrying.kept(x, kind, name_of(obj))
     if held is None and not carrying.only_noted(x, kind, obj):
         return False
-    notes = patches.annotate(obj, {labels.REPLACED_BY: None, labels.CLAIM: None})
+    notes = patches.annotate(obj, {labels.REPLACED_BY: "/".join(carrying.replacers(obj)[1:]) or None, labels.CLAIM: None})
     x.target.patch(COPIED[kind], name_of(obj), stamps.guarded(x, obj, _content(obj, held or obj), notes))
     return True
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from migrate.kube.kinds import VM
+from migrate.kube.kinds import VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked
-from migrate.model.objects import Object
-from migrate.model.observation import Observation, done, needed
+from migrate.model.objects import Object, leaving, owned_by, uid_of
+from migrate.model.observation import Observation, State, done, needed, waiting
 from migrate.model.was import Was
 from migrate.reading.common import generic
 from migrate.reading.machine import written_was
 from migrate.rendering import frames
-from migrate.steps import going_back, looks, snapshots, stamps
+from migrate.steps import going_back, looks, owned, snapshots, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.expanding import travelling
 
@@ -67,5 +67,27 @@ class CreateTarget:
         x.target.create(*x.render("target/vm.yaml.j2", **frames.vm(x.migration, shown.vm, was=was, stamp=notes)), ours_ok=True)
 
     def undo(self, x: Crossing) -> Observation:
-        refusal = going_back.refuse_undo(x)
-        return refusal if refusal is not None else looks.remove_all(x, (x.target, VM, x.migration.target.name))
+        """Delete the VM as one whose dependents stay: a disk that somebody gave it is his, and ours are removed by name (import-disks).
+
+        An instance would stay as well, so there must be none; whoever starts one after this look changes the version that is deleted.
+        """
+        refusal, vm = going_back.refuse_undo(x), x.target.get(VM, x.migration.target.name)
+        if refusal is not None or vm is None or not labels.is_ours(vm, x.migration.id):
+            return refusal or done("Removed", "nothing of this step is left")
+        stopped = going_back.target_stopped(x)
+        if stopped.state is not State.DONE:
+            return stopped
+        if not leaving(vm):
+            if owned_by(x.target.get(VMI, x.migration.target.name) or {}, uid_of(vm)):
+                return waiting("TargetStopping", "waiting until the target's last instance is gone")
+            stamps.delete(x, x.target, VM, vm, propagation="Orphan")
+        return waiting("BeingDeleted", f"waiting until VM {x.migration.target.name} is gone")
+
+
+def kept(x: Crossing) -> str:
+    """Say which disks the target VM owns that this migration did not make: an undo leaves them. "" for none."""
+    vm = x.target.get(VM, x.migration.target.name)
+    if vm is None or not labels.is_ours(vm, x.migration.id):
+        return ""
+    stays = owned.disks_of(x.target, uid_of(vm), but={disk.target for disk in x.migration.disks})
+    return f"owned by the target VM and not ours, so it stays: {stays}" if stays else ""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import (
     CDICONFIG,
+    CONFIGMAP,
     CSIDRIVER,
     DATAVOLUME,
     EXPORT,
@@ -37,7 +38,7 @@ from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_
 from migrate.reading.managers import managed_by
 from migrate.reading.state import old_name
 from migrate.reading.users import pods_on, vms_on
-from migrate.steps import forwarding, looks, permissions, rehearsal, snapshots
+from migrate.steps import forwarding, looks, onward, permissions, rehearsal, snapshots
 from migrate.steps.base import Crossing
 from migrate.steps.doors import Door, find_door
 from migrate.steps.expanding import matcher_kinds
@@ -67,7 +68,8 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
     stop = ["stop"] * raised
     here, there = (look_at_namespace(cluster) is not None for cluster in (x.source, x.target))
     matchers = matcher_kinds(copied) if copied is not None and m.options.references is not References.SKIP else ()
-    needs = permissions.of_source(m, subresources=stop, matchers=matchers)
+    onwards = vm is not None and labels.is_ours(dict(vm))
+    needs = permissions.of_source(m, subresources=stop, matchers=matchers, onwards=onwards)
     source, source_door = _side(x, x.source, needs, ca_given=m.options.source_ca, namespace_there=here)
     needs = permissions.of_target(m, namespace_there=there, matchers=matchers)
     target, target_door = _side(x, x.target, needs, ca_given=m.options.target_ca, namespace_there=there)
@@ -82,6 +84,7 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         dumps=tuple(dump(claims[name]) for name in dumps if name in claims),
         there=_there(x, target),
         inventory=_inventory(x, copied, vmi if copied is vm else None, claims),
+        not_arrived=onward.not_arrived(x.source, vm, m) if x.source.can("get", CONFIGMAP) else "",
         managers=managed_by(vm) if vm is not None else (),
         named=collect_named(x, copied, namespace_there=there) if copied is not None else Named(),
         refused=tuple(_refused(x, copied, was, target, claims)),

@@ -85,7 +85,7 @@ def once_started(x: Crossing, seen: Observation | None) -> Observation | None:
     at = started_at(x)
     if not at:
         return seen
-    now = f"stop the source at once (virtctl stop {x.migration.source.name}); the target goes on with what its guest wrote since its start"
+    now = f"stop the source at once ({x.migration.source.virtctl('stop')}); the target goes on with what its guest wrote since its start"
     what = f"{x.migration.source} was started or changed after {x.migration.target} was started at {at}: both may be running now"
     return seen.but(problems=tuple(Problem(what, problem.where, problem.why, now) for problem in seen.problems))
 
@@ -105,22 +105,23 @@ def judged(cluster: Cluster, name: str, judge: Callable[[], Observation]) -> Obj
 def released(x: Crossing, vm: Object | None) -> bool:
     """Tell whether this migration has marked the source as moved."""
     notes = annotations_of(vm)
-    return notes.get(labels.MOVED_TO) == moved_to(x) and notes.get(labels.HALTED_BY) == x.migration.id
+    return notes.get(labels.MOVED_TO) == x.migration.moved_to and notes.get(labels.HALTED_BY) == x.migration.id
 
 
-def moved_and_lost(x: Crossing, vm: Object | None) -> Observation | None:
+def moved_and_lost(x: Crossing, vm: Object | None, *, finished: bool = False) -> Observation | None:
     """Return BLOCKED if the target was started, or the source is marked as moved, and what is on the target is not that any more.
 
-    Nobody knows why: what its guest wrote would be mixed with the source's old disks, or lost. The same question has the same id, so
-    whoever rehearsed a move, threw the target away and asks again meets his own marks.
+    `finished`: the record says that it was through, which counts like the mark. Nobody knows why: what its guest wrote would be mixed
+    with the source's old disks, or lost. The same question has the same id, so whoever rehearsed a move, threw the target away and asks
+    again meets his own marks.
     """
     m, moved, at = x.migration, released(x, vm), started_at(x)
-    lost = list(_lost(x)) if moved or at else []
+    lost = list(_lost(x)) if moved or at or finished else []
     if not lost:
         return None
-    through = f"the source's annotation {labels.MOVED_TO} says that the move was through"
-    why = f"the target carries the note of a start at {at}" if at else through
-    undo = f"migrate undo {m.source} {m.target} --even-if-started"
+    by = f"the source's annotation {labels.MOVED_TO}" if moved else "the record"
+    why = f"the target carries the note of a start at {at}" if at else f"{by} says that it was through"
+    undo = f"migrate undo {m.words} --even-if-started"
     again = "" if m.copies else ", and lets the source run again if it ran before"
     return blocked(
         "TargetLost",
@@ -223,12 +224,6 @@ def in_use(x: Crossing) -> Observation | None:
             now="let it end, or remove it; then run the same again",
         ),
     )
-
-
-def moved_to(x: Crossing) -> str:
-    """Return the value of the MOVED_TO annotation."""
-    m = x.migration
-    return f"{m.target_cluster_uid}/{m.target.namespace}/{m.target.name}"
 
 
 def copies(x: Crossing) -> tuple[str, ...]:

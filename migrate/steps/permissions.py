@@ -48,10 +48,11 @@ FORWARD = Need(POD, ("get", "create"), "portforward")
 """To reach an export's server through the API server: a websocket is a GET to it, and since 1.35 it wants `create` besides."""
 
 
-def of_source(m: Migration, *, subresources: Sequence[str] = (), matchers: Sequence[Kind] = ()) -> Iterator[Need]:
+def of_source(m: Migration, *, subresources: Sequence[str] = (), matchers: Sequence[Kind] = (), onwards: bool = False) -> Iterator[Need]:
     """Yield what the source must allow. `subresources`: stop of the VM, where its guest would be killed at once.
 
     `matchers`: kinds of the instance type and preference that the VM names, where it is looked what they say.
+    `onwards`: a migration brought the VM there, whose record is looked at; a move notes on it that the VM went on.
     """
     yield Need(VM, ("get", "list", "watch", "patch"))
     yield Need(VMI, ("get", "list", "watch"))
@@ -64,6 +65,8 @@ def of_source(m: Migration, *, subresources: Sequence[str] = (), matchers: Seque
         yield Need(SECRET, ("get", "create", "delete"))
     yield from of_copying(m)
     yield from of_expanding(matchers)
+    if onwards:
+        yield Need(CONFIGMAP, ("get",) if m.copies else ("get", "patch"))
     if m.copies:
         yield Need(SNAPSHOT, ("get", "list", "watch", "create", "patch", "delete"))
         yield Need(SNAPSHOT_CONTENT, ("get",))

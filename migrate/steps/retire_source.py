@@ -17,14 +17,14 @@ from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.migration import Verify
-from migrate.model.objects import Object, annotations_of, controller_of, dig, labels_of, leaving, name_of, owned_by, uid_of
+from migrate.model.objects import Object, annotations_of, controller_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, blocked, done, needed, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation
 from migrate.reading.proof import Proof, proof_of
 from migrate.reading.users import instances_on, pods_on, vms_on
-from migrate.steps import looks, patches, permissions, proving, stamps
+from migrate.steps import looks, owned, patches, permissions, proving, stamps
 from migrate.steps.base import Crossing, Limits
 
 _SWAPPED = (
@@ -95,12 +95,8 @@ class RetireSource:
 
 def kept(x: Crossing) -> str:
     """Say which disks the source VM owns that this move did not copy: they stay. "" for none, and where they may not be listed."""
-    copied, words = {disk.pvc for disk in x.migration.disks}, list[str]()
-    for kind in (DATAVOLUME, PVC):
-        if x.source.serves(kind) is not None and x.source.can("list", kind):
-            owned = (found for found in x.source.list(kind) if owned_by(found, x.migration.source_uid) and name_of(found) not in copied)
-            words += [f"{kind} {name_of(found)}" for found in owned]
-    return f"owned by the VM and not copied, so it stays: {', '.join(words)}" if words else ""
+    stays = owned.disks_of(x.source, x.migration.source_uid, but={disk.pvc for disk in x.migration.disks})
+    return f"owned by the VM and not copied, so it stays: {stays}" if stays else ""
 
 
 def _source(x: Crossing) -> Object | None:

@@ -100,7 +100,7 @@ class StopSource:
 
     def undo(self, x: Crossing) -> Observation:
         """Set the source going again exactly as it was, and take our annotations off."""
-        refusal = going_back.refuse_undo(x) or going_back.another_runs(x)
+        refusal = going_back.refuse_undo(x)
         if refusal is not None:
             return refusal
         vm = x.source.get(VM, x.migration.source.name)

@@ -8,28 +8,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import VM, VMI
 from migrate.model.clock import Clock
-from migrate.model.errors import Blocked, MigrateError, Problem
+from migrate.model.errors import Blocked, MigrateError
 from migrate.model.migration import Migration, Verify
-from migrate.model.objects import leaving, name_of
-from migrate.model.observation import Observation, State, blocked
+from migrate.model.observation import State
 from migrate.model.record import DiskProof, Record
 from migrate.model.report import Event, Outcome
-from migrate.reading.halting import read_unmoved
-from migrate.reading.machine import instance_alive, strategy_of
-from migrate.steps import looks, snapshots
 from migrate.steps.base import Crossing, Step
 from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.clean_up import CleanUp, let_go
 from migrate.steps.publish_disks import PublishDisks
 from migrate.steps.retire_source import RetireSource, kept
-from migrate.steps.strategies import STARTS_WHEN_SET
 from migrate.steps.unfence_source import UnfenceSource
 from migrate.steps.verify_disks import VerifyDisks
 from migrate.workflow import records, reporting
 from migrate.workflow.ask import Question, ask
 from migrate.workflow.crossing import crossing, engine
+from migrate.workflow.possible import impossible
 from migrate.workflow.run import Ending
 from migrate.workflow.watches import watch
 
@@ -141,44 +136,6 @@ class Afterwards:
             stays=stays,
         )
         return Ending(report, error)
-
-
-def impossible(x: Crossing) -> tuple[Problem, ...]:
-    """Say why the disks of a finished move cannot be compared any more; nothing if they can."""
-    m, found = x.migration, []
-    vm = x.source.get(VM, m.source.name)
-    moved = _unmoved_copy(x) if m.copies else read_unmoved(vm, x.source.get(VMI, m.source.name), migration_id=m.id)
-    if moved is not None:
-        now = "nothing can be proven about the move any more; the proofs that were made then are in its record"
-        found += [Problem(problem.what, "source", problem.why, now) for problem in moved.problems]
-    target = x.target.get(VM, m.target.name)
-    here = {name_of(volume) for volume in looks.disks_there(x) if not leaving(volume)}
-    lacking = [disk.target for disk in m.disks if disk.target not in here]
-    if target is None or lacking:
-        gone = [f"VM {m.target.name}"] * (target is None) + [f"disk {name}" for name in lacking]
-        found.append(Problem(f"there is no {', no '.join(gone)} on the target", where="target", now="find out who removed them"))
-        return tuple(found)
-    started = looks.started_at(x)
-    alive = instance_alive(x.target.get(VMI, m.target.name))
-    if started or alive or strategy_of(target) in STARTS_WHEN_SET:
-        why = f"it was started at {started}" if started else "its instance runs" if alive else f"run strategy {strategy_of(target)}"
-        found.append(
-            Problem(
-                f"{m.target} was started, so its disks cannot be compared with the source any more",
-                where="target",
-                why=f"{why}; its guest has written to them since",
-                now="the proofs that were made before the start are in its record: migrate status",
-            )
-        )
-    return tuple(found)
-
-
-def _unmoved_copy(x: Crossing) -> Observation | None:
-    """Say what keeps a copy from being compared with its snapshot: it was not kept, or is another one."""
-    if snapshots.found(x) is not None:
-        return looks.unmoved(x)
-    name = x.migration.names.snapshot
-    return blocked("SnapshotGone", Problem(f"the snapshot {name} that the copy was made from is not there any more", where="source"))
 
 
 def _finished(record: Record | None, migration: Migration) -> Record:

@@ -49,6 +49,6 @@ def way_back(source: Cluster | None, ref: VMRef, *, even_moved: bool = False) ->
     kubectl = f"kubectl --context {shlex.quote(ref.context)} -n {ref.namespace} patch vm {ref.name} --type merge -p {shlex.quote(patch)}"
     if not stands:
         return f"{LOST}, take our notes off the source, which does not stand as our halt leaves it, by hand: {kubectl}"
-    start = f"; then start it: virtctl start {ref.name}" if going.request else ""
+    start = f"; then start it: {ref.virtctl('start')}" if going.request else ""
     given_up = " (what its guest wrote since the move is lost with it)" if moved else ""
     return f"{LOST}{given_up}, take the source back by hand: {kubectl}{start}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from migrate.kube.cluster import Cluster
@@ -23,9 +23,8 @@ from migrate.model.record import Record
 from migrate.model.refs import VMRef
 from migrate.model.report import Outcome
 from migrate.steps.runner import Runner, read_runner, surely_alive, surely_dead, this_runner
-from migrate.workflow import records
+from migrate.workflow import records, replaced
 from migrate.workflow.old_records import old_records, owner_of
-from migrate.workflow.replaced import kept_secrets, replaced
 
 OURS: Mapping[str, str | None] = {labels.ID: None}
 LOOK_S = 61.0
@@ -84,20 +83,25 @@ class Found:
     object: Object
     why: str
     claims: _Claims
+    after: tuple[Found, ...] = ()
+    """What must be gone before."""
 
     @property
     def words(self) -> str:
         space = dig(self.object, "metadata", "namespace", default="")
         return f"{self.cluster.context}: {self.kind} {space}/{name_of(self.object)}: {self.why}"
 
-    def remove(self) -> bool:
-        """Delete it, if it is still the one that was found; False = a run has taken its migration up since, so it stays."""
+    def remove(self) -> str:
+        """Delete it, if it is still the one that was found; return why it stays, "" if it does not."""
         if not self.claims.stand(owner_of(self.object)):
-            return False
+            return "somebody has taken its migration up meanwhile"
+        for one in self.after:
+            if one.cluster.get(one.kind, name_of(one.object), dig(one.object, "metadata", "namespace")) is not None:
+                return f"{one.kind} {name_of(one.object)}, of which it tells, is still there"
         space = dig(self.object, "metadata", "namespace")
         version = dig(self.object, "metadata", "resourceVersion") if self.kind == LEASE else None
         self.cluster.delete(self.kind, name_of(self.object), space, uid=uid_of(self.object), version=version)
-        return True
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     known = {record.migration.id: record for record in records.of_manifests(manifests, target)}
     unread = {owner_of(one) for one in manifests} - set(known)
     alive, claims = _alive((here, there), clock=clock)
-    now, found, spared = clock.now(), dict[str, Found](), dict[str, str]()
+    now, found, spared, befores = clock.now(), dict[str, Found](), dict[str, str](), dict[str, str]()
     copied = {owner_of(disk) for disk in target.list(DATAVOLUME, labels=OURS, everywhere=there.everywhere)}
     old = list(
         old_records(target, manifests, known, alive, older_than=now - rules.record_age, most=rules.records, everywhere=there.everywhere)
@@ -154,20 +158,19 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
     closed = {owner_of(manifest) for manifest, _ in old}
     for side in (here, there):
         listed = list(_ours(side))
-        befores = kept_secrets(target, known.values()) if side is there else ()
-        for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values())), *befores):
+        secrets = replaced.kept_secrets(target, known.values(), everywhere=there.everywhere) if side is there else ()
+        for kind, obj in (*listed, *_secrets(side, _places(side, listed, known.values())), *secrets):
             owner = owner_of(obj)
             role = labels_of(obj).get(labels.ROLE)
+            if role == "before":
+                befores[uid_of(obj)] = owner
             if role not in side.roles or leaving(obj) or owner in alive or not _older(obj, rules.older_than, now):
                 continue
-            was = replaced(target, obj) if role == "before" else ""
-            if role == "before" and not _ended(known.get(owner)):
+            was = replaced.held_by(target, obj) if role == "before" else ""
+            if role == "before" and owner in known and known[owner].finished is None:
                 continue  # an undo brings it back
             if was and owner not in closed:
-                spared[uid_of(obj)] = (
-                    f"what {was} of {side.cluster.context} held before migration {owner} replaced it: an undo brings it back as long as "
-                    "the record of that migration stays"
-                )
+                spared[uid_of(obj)] = replaced.spared(obj, was, place=side.cluster.context, known=owner in known or owner in unread)
                 continue
             if kind is SNAPSHOT:
                 words = _needed(known.get(owner), there, copied=owner in copied)
@@ -181,8 +184,15 @@ def leftovers(source: Cluster, target: Cluster, *, rules: Rules, clock: Clock, e
                 spared[owner] = f"what {side.cluster.context} holds of migration {owner}: {words}"
             else:
                 found[uid_of(obj)] = Found(side.cluster, kind, obj, _why(known.get(owner), was), claims)
-    gone = [Found(target, CONFIGMAP, manifest, why, claims) for manifest, why in old]
+    gone = [one for manifest, why in old for one in _last(Found(target, CONFIGMAP, manifest, why, claims), found, befores)]
     return Leftovers([*sorted(found.values(), key=lambda one: one.kind == LEASE), *gone], list(spared.values()))
+
+
+def _last(record: Found, found: Mapping[str, Found], befores: Mapping[str, str]) -> Iterator[Found]:
+    """Yield a record that can go, after what its migration kept of objects that it replaced; nothing if any of that stays."""
+    first = [uid for uid, owner in befores.items() if owner == owner_of(record.object)]
+    if all(uid in found for uid in first):
+        yield replace(record, after=tuple(found[uid] for uid in first))
 
 
 _UNREAD = "its record cannot be read, so nobody knows whether it is finished"
@@ -247,10 +257,6 @@ def _secrets(side: _Side, places: set[tuple[str, str]]) -> Iterator[tuple[Kind, 
             secret = side.cluster.get(SECRET, name, space)
             if secret is not None and labels.is_ours(secret, owner):
                 yield SECRET, secret
-
-
-def _ended(record: Record | None) -> bool:
-    return record is not None and record.finished is not None
 
 
 def _alive(sides: tuple[_Side, ...], *, clock: Clock) -> tuple[set[str], _Claims]:

@@ -14,7 +14,7 @@ from migrate.model.errors import MigrateError, Problem
 from migrate.model.migration import Migration
 from migrate.model.objects import Object, dig, name_of
 from migrate.reading.inventory import claim_of, claims_of
-from migrate.steps import going_back, looks, proving
+from migrate.steps import going_back, looks, onward, proving
 from migrate.workflow.crossing import crossing
 
 GIVES_UP = " --even-if-started (what a guest wrote on the target is lost)"
@@ -28,14 +28,19 @@ class Holdings:
     """The VM, or the instance, of the target's name is this migration's, or uses its disks, whoever made it."""
     lost: tuple[str, ...] = ()
     """What the move makes and is not there, in words."""
+    half_undone: Problem | None = None
+    """Of a finished move: its source is halted by it and not marked as moved any more."""
+    moved_on: str = ""
+    """Which other migration moved the target on, and where to, in words."""
     differing: Mapping[str, Problem] = field(default_factory=dict)
     """Disks whose latest comparison found a difference, by name."""
 
 
-def holdings(target: Cluster, m: Migration) -> Holdings:
-    """Look at what the target holds of a migration."""
+def holdings(target: Cluster, m: Migration, source: Cluster | None) -> Holdings:
+    """Look at what the target holds of a migration, and at the mark on the source if that is known here."""
     try:
         found = proving.Copies(_ours(target, DATAVOLUME, m), _ours(target, PVC, m))
+        on = onward.moved_on(target, m)
         vm, vmi = (target.get(kind, m.target.name) if target.serves(kind) is not None else None for kind in (VM, VMI))
     except MigrateError:
         return Holdings()
@@ -46,6 +51,8 @@ def holdings(target: Cluster, m: Migration) -> Holdings:
     return Holdings(
         machine=machine,
         lost=tuple(lost if machine else [f"VM {m.target}", *lost]),
+        half_undone=_half_undone(m, source),
+        moved_on=on,
         differing={disk.target: problem for disk in m.disks if (problem := proving.differs(disk, found)) is not None},
     )
 
@@ -63,6 +70,13 @@ def way_home(m: Migration, source: Cluster | None, target: Cluster, *, running: 
         return plain + GIVES_UP if going_back.refuse_undo(replace(x, even_if_started=True)) is None else ""
     except MigrateError:
         return blind
+
+
+def _half_undone(m: Migration, source: Cluster | None) -> Problem | None:
+    try:
+        return going_back.half_undone(m, source.get(VM, m.source.name)) if source is not None else None
+    except MigrateError:
+        return None
 
 
 def _ours(target: Cluster, kind: Kind, m: Migration) -> dict[str, Object]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import DATAVOLUME, VM
 from migrate.model import labels
-from migrate.model.objects import Object, labels_of
+from migrate.model.objects import Object, annotations_of, labels_of
 from migrate.model.record import Record
 
 
@@ -24,7 +24,8 @@ def old_records(
 ) -> Iterator[tuple[Object, str]]:
     """Choose records that are finished, old, beyond the number that is kept, and whose VM or disks are no longer on the target; say why.
 
-    Attempts at the same question are numbered without gaps, so a record stays as long as a later attempt's does.
+    Attempts at the same question are numbered without gaps, so a record stays as long as a later attempt's does. That of a target that was
+    moved on stays: nothing else keeps an undo from starting its source (steps/onward.py).
     """
     by_owner = {owner_of(one): one for one in manifests}
     newest = sorted(known.values(), key=lambda record: record.started, reverse=True)
@@ -36,7 +37,7 @@ def old_records(
         ended = record.finished
         stays = ended is None or ended > older_than or place < most or m.id in in_use | alive
         manifest = by_owner.get(m.id)
-        if stays or question in kept or manifest is None:
+        if stays or question in kept or manifest is None or labels.MOVED_TO in annotations_of(manifest):
             kept.add(question)
         else:
             yield manifest, f"record of a migration that ended on {ended:%Y-%m-%d}; nothing of it is left"

@@ -20,12 +20,12 @@ from migrate.steps.runner import read_runner, surely_dead, this_runner
 from migrate.workflow.by_hand import way_back
 from migrate.workflow.engine import StepLog
 from migrate.workflow.holdings import Holdings, holdings, way_home
+from migrate.workflow.possible import of_source
 from migrate.workflow.stands import stand
 
 STARTED = '{"spec":{"runStrategy":"Always"}}'
 UNTOUCHED = "this command changed nothing on either side"
-BOTH = "BOTH RUN NOW: {source} and {target}. Stop the one that must not, at once (virtctl stop)"
-ENDS_THERE = ("TargetLost", "DiskDiffers")
+ENDS_THERE = ("TargetLost", "DiskDiffers", "MovedOn", "HalfUndone")
 """Reasons for which a command about a finished move stops, and would stop again."""
 GO_ON_CURED = "go on: run the same command again when that is cured"
 
@@ -86,10 +86,11 @@ def report(
 ) -> Report:
     """Put the report together; looks at both VMs once more. `stays`: what a stop left where it is, on purpose, in words."""
     here, there = stand(source, migration.source), stand(target, migration.target)
-    held = holdings(target, migration) if there.exists is not None else Holdings()
+    held = holdings(target, migration, source) if there.exists is not None else Holdings()
     if there.exists and not held.machine:
         there = replace(there, message=f"another VM has that name: {there.message}")
     reason, seen = error.reason if isinstance(error, MigrateError) else "", here.exists is not None and there.exists is not None
+    disks = _disks(migration, record, held)
     return Report(
         migration=migration.id,
         playbook=migration.playbook,
@@ -98,7 +99,7 @@ def report(
         source=here,
         target=there,
         steps=_steps(record, logs),
-        disks=_disks(migration, record, held),
+        disks=disks,
         started=record.started if record else None,
         finished=record.finished if record else None,
         downtime_s=record.downtime_s if record else None,
@@ -114,6 +115,7 @@ def report(
                 there,
                 held=held,
                 back=lambda: way_home(migration, source if seen else None, target, running=bool(there.running)),
+                kept=lambda: _kept(here, of_source(migration, source, target, disks=disks) if source is not None else ""),
                 touched=record is not None or any(entry.acts for entry in logs.values()),
                 over=record is not None and record.finished is not None and reason in ENDS_THERE,
             ),
@@ -200,11 +202,17 @@ def _kept_snapshot(migration: Migration) -> tuple[str, ...]:
     return (f"the snapshot {name} is kept; delete it when you no longer need it: {remove}",)
 
 
+def _kept(here: Stand, words: str) -> str:
+    return f"the source VM and its disks are kept{', halted' if here.running is False else ''}; {words}"
+
+
 def _both(migration: Migration, here: Stand, there: Stand, held: Holdings) -> tuple[str, ...]:
     """Say that both run, before all else. The source of a copy is meant to, unless its copy takes itself for the same machine."""
     meant = migration.copies and migration.identity is Identity.NEW
     wrong = here.running and there.running and held.machine and not meant
-    return (BOTH.format(source=migration.source, target=migration.target),) if wrong else ()
+    source, target = migration.source, migration.target
+    stop = f"Stop the one that must not, at once: {source.virtctl('stop')} or {target.virtctl('stop')}"
+    return (f"BOTH RUN NOW: {source} and {target}. {stop}",) if wrong else ()
 
 
 def _now(
@@ -215,12 +223,18 @@ def _now(
     *,
     held: Holdings,
     back: Callable[[], str],
+    kept: Callable[[], str],
     touched: bool,
     over: bool,
 ) -> tuple[str, ...]:
-    """Say how to go on and how to go back. `back`: the undo that works now; `over`: the same command would only say the same again."""
+    """Say how to go on and how to go back.
+
+    `back`: the undo that works now; `kept`: how the source can go; `over`: the same command would only say the same again.
+    """
     pair = migration.words
     match outcome:
+        case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if words := _no_start(migration, held):
+            return (*words, *_kept_snapshot(migration))
         case Outcome.COPIED | Outcome.NOTHING_LEFT if migration.copies and not (held.lost or held.differing):
             return (*(() if there.running else (_start_of_copy(migration),)), *_kept_snapshot(migration))
         case Outcome.MOVED | Outcome.COPIED | Outcome.NOTHING_LEFT if held.lost or held.differing:
@@ -231,15 +245,13 @@ def _now(
             kubectl = f"kubectl --context {migration.target.context} -n {migration.target.namespace}"
             patch = f"patch vm {migration.target.name} --type merge -p '{STARTED}'"
             start = f"start it when you are ready: {kubectl} {patch}"
-            halted = ", halted" if here.running is False else ""
-            kept = f"the source VM and its disks are kept{halted}; delete them when you no longer need them: migrate retire {pair}"
             runs = f"the source runs, so do not start the target: {migration.source} {here.message}"
             to_start = () if there.running else (runs,) if here.running else (start,)
-            return (*to_start, *((kept,) if here.exists and not here.running else ()))
+            return (*to_start, *((kept(),) if here.exists and not here.running else ()))
         case Outcome.PROVEN if migration.copies:
             return _kept_snapshot(migration)
         case Outcome.PROVEN:
-            return (f"delete the source when you no longer need it: migrate retire {pair}",)
+            return (kept(),)
         case Outcome.RETIRED:
             return ()
         case Outcome.UNFENCED:
@@ -253,6 +265,15 @@ def _now(
         case _:
             go_on = "go on: run the same command again, with the same options; it resumes where it stopped"
             return (*(() if over else (go_on,)), *_back(here, back, "go back"))
+
+
+def _no_start(migration: Migration, held: Holdings) -> tuple[str, ...]:
+    """Say of a finished migration why its target is nobody's to start: it was moved on, or the way back was begun."""
+    if held.moved_on:
+        return (f"do not start {migration.target}: {held.moved_on}",)
+    if held.half_undone is not None and not held.lost:
+        return (f"{held.half_undone.what}: {held.half_undone.now}",)
+    return ()
 
 
 def _back(here: Stand, back: Callable[[], str], words: str) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, Conflict, MigrateError, Problem, Unreachable, UsageError
 from migrate.model.migration import Migration, OnFailure
+from migrate.model.observation import blocked
 from migrate.model.record import Record
 from migrate.model.report import Event, Outcome, Report, stamp
 from migrate.reading.machine import halted_by
-from migrate.steps import carrying, looks
+from migrate.steps import carrying, create_target, looks
 from migrate.steps.base import Crossing
 from migrate.steps.claim_source import ClaimSource, holds, release
 from migrate.steps.clean_up import let_go
@@ -124,13 +125,12 @@ class Run:
             )
         m = asked.record.migration if asked.record is not None else asked.migration
         x = replace(self._crossing(replace(asked.migration, options=m.options, disks=m.disks)), even_if_started=even_if_started)
-        if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x):
+        if asked.record is not None and asked.record.outcome is Outcome.UNDONE and not looks.made_anything(x) and not carrying.owed(x):
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, stays=carrying.stays_replaced(x)))
         engine = self._engine(x)
         with watch(x, self._bell):
             try:
-                self._go_back(x, engine)
-                stays = carrying.stays_replaced(x)
+                stays = self._go_back(x, engine)
             except (MigrateError, KeyboardInterrupt) as error:
                 stays = let_go(x) if holds(x) else ""
                 release(x)
@@ -140,7 +140,8 @@ class Run:
     def _closed(self, asked: Asked) -> Ending:
         """Answer for a case that is closed: a finished move has nothing left to do, an undone one is begun anew only if that is said.
 
-        A finished one whose target is not there any more is a question for a person: it may have been a rehearsal, or a loss.
+        A finished one whose target is not there any more is a question for a person: it may have been a rehearsal, or a loss. So is one
+        whose undo was begun and not ended: neither way is taken unasked.
         """
         if asked.record is not None and asked.record.outcome is Outcome.UNDONE:
             words = Blocked(
@@ -150,14 +151,14 @@ class Run:
                 now="say --again to move the VM anew",
             )
             return Ending(self._report(asked.migration, None, Outcome.UNDONE, words), words)
-        x = self._crossing(asked.migration)
-        lost = (
-            looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name))
-            if holdings(self._target, asked.migration).lost
-            else None
-        )
-        if lost is not None:
-            error = Blocked.of(lost.problems, reason=lost.reason)
+        x, held = self._crossing(asked.migration), holdings(self._target, asked.migration, self._source)
+        seen = None
+        if held.lost and not held.moved_on:
+            seen = looks.moved_and_lost(x, self._source.get(VM, asked.migration.source.name), finished=True)
+        elif held.half_undone is not None:
+            seen = blocked("HalfUndone", held.half_undone)
+        if seen is not None:
+            error = Blocked.of(seen.problems, reason=seen.reason)
             return Ending(self._report(asked.migration, None, Outcome.BLOCKED, error), error)
         return Ending(self._report(asked.migration, None, Outcome.NOTHING_LEFT))
 
@@ -176,8 +177,8 @@ class Run:
         if wanted and begun and isinstance(error, MigrateError):
             back = self._engine(x)
             try:
-                self._go_back(x, back)
-                return Ending(self._report(x.migration, engine, Outcome.UNDONE, error), error)
+                stays = self._go_back(x, back)
+                return Ending(self._report(x.migration, engine, Outcome.UNDONE, error, stays=stays), error)
             except MigrateError as second:
                 log.warning("going back failed: %s", second)
                 back_failed = Problem(f"going back failed: {second.what}", second.where, second.why, second.now)
@@ -189,10 +190,13 @@ class Run:
         release(x)
         return Ending(self._report(x.migration, engine, outcome, error, stays=stays), error)
 
-    def _go_back(self, x: Crossing, engine: Engine) -> None:
+    def _go_back(self, x: Crossing, engine: Engine) -> str:
+        """Walk backwards, and say what stays where it is."""
         replace(engine, steps=[ClaimSource()], logs={}).run()
+        stays = create_target.kept(x)  # afterwards nothing tells that the VM owned it
         engine.undo()
         self._close(x, Outcome.UNDONE)
+        return "; ".join(filter(None, (carrying.stays_replaced(x), stays)))
 
     def _note(self, x: Crossing, entry: StepLog) -> None:
         """Write down what a step took, and when source and target stood or ran, even if an earlier run did not live to note that.

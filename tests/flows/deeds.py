@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -20,9 +21,11 @@ from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
 from migrate.model import labels
 from migrate.model.migration import Names, References, Start, Verify
+from migrate.model.objects import annotations_of
+from migrate.model.record import Record
 from migrate.model.report import Outcome, Report
 from migrate.workflow.afterwards import Afterwards
-from migrate.workflow.ask import Question
+from migrate.workflow.ask import Question, ask
 from migrate.workflow.cleanup import Rules, leftovers
 from tests.accounts import Accounts, accounts_of
 from tests.case_files import words_of
@@ -183,6 +186,21 @@ def a_claim_that_was_let_go_is_taken(stage: Stage) -> None:
     assert flow.east.get(LEASE, names.claim) is None
 
 
+def a_vm_that_was_moved_there_is_moved_on(stage: Stage) -> None:
+    """On the record of the move that brought it, it is noted that it went on; a way back takes that off again."""
+    flow = stage.plant(start=Start.NEVER)
+    came = replace(ask(Question(flow.source, flow.target), flow.east, flow.west).migration, id="came-by")
+    record = Record(came, "", "", flow.lab.clock.now(), flow.lab.clock.now(), Outcome.MOVED)
+    metadata = {"name": came.names.record, "namespace": NAMESPACE, "labels": labels.ours(came.id, "record")}
+    flow.east.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": record.to_data()})
+    flow.east.merge(VM, flow.name, {"metadata": {"labels": labels.ours(came.id, "vm")}})
+    notes = []
+    for deed in (flow.move, lambda: flow.undo(even_if_started=True)):
+        assert deed().error is None
+        notes.append(annotations_of(flow.east.get(CONFIGMAP, came.names.record)).get(labels.HALTED_BY, ""))
+    assert notes == [flow.events[0].migration, ""]
+
+
 def references_are_looked_for(stage: Stage) -> None:
     """Everything that a VM may refer to is looked at on the target; what is missing is said, and nothing is refused to us.
 
@@ -311,6 +329,7 @@ DEEDS = (
     a_move_is_taken_back,
     an_evicted_importer_is_replaced,
     a_claim_that_was_let_go_is_taken,
+    a_vm_that_was_moved_there_is_moved_on,
     references_are_looked_for,
     what_a_vm_names_is_carried,
     the_proof_goes_through_the_api_server,

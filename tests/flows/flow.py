@@ -18,8 +18,10 @@ from migrate.model.errors import MigrateError
 from migrate.model.migration import Names, Options
 from migrate.model.observation import State
 from migrate.model.refs import VMRef
-from migrate.model.report import Event
+from migrate.model.report import Event, Report
+from migrate.workflow import records
 from migrate.workflow.ask import Question
+from migrate.workflow.reporting import standing
 from migrate.workflow.run import Ending, Run
 from tests.accounts import Accounts, accounts_of
 from tests.pair import home
@@ -39,6 +41,14 @@ def secrets(cluster: Cluster) -> list[dict[str, Any]]:
     assert isinstance(found, dict)
     items: list[dict[str, Any]] = found["items"]
     return items
+
+
+def status(flow: Flow) -> Report:
+    """Return what `migrate status` tells of the first migration of a flow."""
+    with ExitStack() as stack:
+        source, target = (flow._open(stack, ref) for ref in (flow.source, flow.target))
+        (record,) = (one for one in records.every(target) if one.migration.id == flow.events[0].migration)
+        return standing(record, source, target)
 
 
 class Flow:

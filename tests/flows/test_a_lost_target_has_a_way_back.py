@@ -59,6 +59,20 @@ def test_the_command_gives_the_source_back(begin: Begin, strategy: str, fence: b
     flow.undo()
 
 
+def test_what_runs_by_hand_is_started_by_hand(begin: Begin) -> None:
+    """Of run strategy Manual: what starts it again names context and namespace, since the VM on the other side has the same name."""
+    flow = begin(strategy="Manual")
+    flow.east.call("PUT", f"/apis/subresources.kubevirt.io/v1/namespaces/shop/virtualmachines/{flow.name}/start", {})
+    flow.until(flow.runs)
+    flow.when("create-target", "", interrupt)
+    flow.move()
+    line = way_back(flow.east, flow.source)
+    assert line.endswith(f"; then start it: virtctl --context east -n shop start {flow.name}")
+    patched(flow, line)
+    assert (flow.vm() or {})["spec"]["runStrategy"] == "Manual"
+    flow.undo()
+
+
 def test_a_source_that_somebody_runs_is_not_stopped_by_the_way_back(begin: Begin) -> None:
     """It was halted when the move began; somebody started it since: the command takes our notes off, and the machine runs on."""
     flow = halted(begin, "Halted")

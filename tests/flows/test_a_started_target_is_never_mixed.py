@@ -16,7 +16,7 @@ from migrate.model.report import Outcome, Report
 from migrate.reading.started import started_of
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
-from tests.machines import user_pod
+from tests.machines import machine, user_pod
 
 
 def started_then_cut(flow: Flow) -> None:
@@ -145,6 +145,65 @@ def test_a_move_that_is_cut_before_the_start_can_be_undone(begin: Begin) -> None
     assert started_of(flow.west.get(DATAVOLUME, f"{flow.name}-root")) is not None
     assert flow.undo().report.outcome is Outcome.UNDONE
     flow.until(flow.runs)
+
+
+@pytest.mark.slow
+def test_disks_of_a_copy_outlive_their_vm(begin: Begin) -> None:
+    """A finished copy was started by its owner, unwatched, and its VM was deleted: the same command says so, and no plain undo takes its
+    disks."""
+    flow = begin(strategy="Halted", playbook="snapshot-copy")
+    assert flow.move().report.outcome is Outcome.COPIED
+    start_target(flow)
+    delete_target(flow)
+    report = stopped(flow, "TargetLost")
+    told = f"migrate undo {flow.source} {flow.target} --method snapshot --even-if-started"
+    assert told in report.problems[0].now
+    assert [line for line in report.now if "migrate undo" in line and told not in line] == []
+    refused = flow.undo().report
+    assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is not None
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is None
+
+
+def stranger(flow: Flow) -> None:
+    """Have somebody's own VM run under the target's name, on none of our disks."""
+    volumes = [{"name": "theirs", "containerDisk": {"image": "quay.io/containerdisks/theirs"}}]
+    flow.lab.plant([machine(flow.name, [], volumes=volumes, cluster="west", strategy="Always")])
+    flow.until(lambda: flow.runs("west"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [False, True])
+def test_a_stranger_took_the_name_before(begin: Begin, told: bool) -> None:
+    """The target was never made, so what runs there is nobody that we started: the undo that is named works, and leaves it running."""
+    flow = begin()
+    flow.when("create-target", "TargetMissing", lambda: stranger(flow))
+    report = flow.move().report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "NameTaken")
+    assert f"go back: migrate undo {flow.source} {flow.target}" in report.now
+    assert flow.undo(even_if_started=told).report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+    assert flow.runs("west")
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is None
+
+
+@pytest.mark.slow
+def test_a_stranger_took_the_name_after(begin: Begin) -> None:
+    """The target was there, and may be what runs now: no undo goes beside it, and none is named that would be refused."""
+    flow = begin()
+    started_then_cut(flow)
+    delete_target(flow)
+    flow.west.delete(DATAVOLUME, f"{flow.name}-root")
+    flow.until(lambda: flow.west.get(PVC, f"{flow.name}-root") is None)
+    stranger(flow)
+    for told in (False, True):
+        refused = flow.undo(even_if_started=told).report
+        assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+        assert "is not ours to stop" in refused.problems[0].what
+        assert f"virtctl --context west -n {flow.target.namespace} stop {flow.name}" in refused.problems[0].now
+        assert not [line for line in refused.now if "migrate undo" in line]
+    assert not flow.runs()
 
 
 @pytest.mark.slow

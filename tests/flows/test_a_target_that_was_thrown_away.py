@@ -84,7 +84,7 @@ def test_disks_of_a_target_vm_that_was_deleted_are_kept(begin: Begin, record: bo
 
 
 def test_a_report_of_a_finished_move_sees_that_its_target_is_gone(begin: Begin) -> None:
-    """`--again` names the way; where somebody took our notes off the source as well, there is nothing left to do, to start or to retire."""
+    """`--again` names the way; where somebody took our notes off the source as well, the record still says what is missing."""
     flow = begin(start=Start.NEVER)
     flow.move()
     throw_away(flow)
@@ -92,6 +92,6 @@ def test_a_report_of_a_finished_move_sees_that_its_target_is_gone(begin: Begin) 
     assert "migrate undo" in " ".join(problem.now for problem in ending.report.problems)
     flow.east.merge(VM, flow.name, {"metadata": {"annotations": {labels.MOVED_TO: None, labels.HALTED_BY: None}}})
     report = flow.move().report
-    assert report.outcome is Outcome.NOTHING_LEFT
-    assert report.now[0] == f"not there any more: VM {flow.target}, disk {flow.name}-root"
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "TargetLost")
+    assert f"VM {flow.target} is not there any more; disk {flow.name}-root is not there any more" in report.problems[0].what
     assert not [line for line in report.now if "kubectl" in line or "migrate retire" in line]

@@ -13,7 +13,7 @@ from migrate.model import labels
 from migrate.model.errors import Blocked, Conflict
 from migrate.model.migration import Start, Verify
 from migrate.model.objects import annotations_of, leaving
-from migrate.model.report import Outcome
+from migrate.model.report import Outcome, Report
 from migrate.reading.proof import proof_of
 from migrate.steps.claim_source import ClaimSource, release
 from migrate.steps.retire_source import RetireSource
@@ -213,6 +213,39 @@ def test_retire_deletes_the_vm_and_its_disks_only(begin: Begin) -> None:
     assert flow.east.get(PVC, once) is not None
     assert [line for line in flow.ours() if line.startswith("east") and flow.name in line] == []
     assert retire(flow).report.outcome is Outcome.RETIRED
+
+
+def of_the_source(report: Report) -> str:
+    """Return what the last lines say about the source that is kept."""
+    (line,) = [line for line in report.now if line.startswith("the source VM and its disks are kept")]
+    return line
+
+
+def test_retire_is_offered_only_where_it_can_be(begin: Begin) -> None:
+    """Not proven by its bytes: first `migrate verify`, as long as that works; not as the halt left it: by hand alone."""
+    flow = begin(start=Start.NEVER, verify=Verify.SIZE, fence=True)
+    pair = f"{flow.source} {flow.target}"
+    for report in (flow.move().report, prove(flow, Verify.SIZE).report, flow.move().report):
+        assert f"not proven by their bytes: {flow.name}-root; migrate verify {pair}" in of_the_source(report)
+        assert "migrate retire" not in of_the_source(report)
+    for report in (prove(flow, Verify.SAMPLE).report, flow.move().report):
+        assert of_the_source(report).endswith(f"delete them when you no longer need them: migrate retire {pair}")
+    with opened(flow) as afterwards:
+        assert afterwards.unfence(flow._show).report.outcome is Outcome.UNFENCED
+    assert "not as the halt left it" in of_the_source(flow.move().report)
+    assert "by hand" in of_the_source(flow.move().report)
+    assert f"migrate retire {pair}" not in of_the_source(flow.move().report)
+    assert retire(flow).report.outcome is Outcome.BLOCKED
+
+
+def test_retire_is_not_offered_of_what_cannot_be_proven_any_more(begin: Begin) -> None:
+    """Moved with --verify off and started: nothing can be compared, so the source goes by hand, when its owner trusts the target."""
+    flow = begin(verify=Verify.OFF)
+    line = of_the_source(flow.move().report)
+    assert f"not proven by their bytes: {flow.name}-root; {flow.target} was started" in line
+    assert "by hand" in line
+    assert "migrate retire" not in line
+    assert retire(flow).report.outcome is Outcome.BLOCKED
 
 
 @pytest.mark.parametrize("verify", [Verify.SIZE, pytest.param(Verify.OFF, marks=pytest.mark.slow)])

@@ -37,6 +37,7 @@ def test_a_start_before_the_release_is_no_good_end(begin: Begin) -> None:
     ending = flow.move()
     assert ending.report.outcome is Outcome.BLOCKED
     assert "both may be running" in " ".join(problem.what for problem in ending.report.problems)
+    assert f"stop the source at once (virtctl --context east -n {flow.source.namespace} stop {flow.name})" in ending.report.problems[0].now
 
 
 def test_a_start_after_the_move_is_said_by_the_next_look(begin: Begin) -> None:
@@ -46,6 +47,8 @@ def test_a_start_after_the_move_is_said_by_the_next_look(begin: Begin) -> None:
     start(flow)
     said = flow.move().report.now
     assert said[0].startswith(f"BOTH RUN NOW: {flow.source} and {flow.target}")
+    for ref in (flow.source, flow.target):  # they have the same name, so whoever stands in the other context would stop the good one
+        assert f"virtctl --context {ref.context} -n {ref.namespace} stop {ref.name}" in said[0]
     assert not [line for line in said if "halted" in line or "retire" in line]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from migrate.kube.kinds import VM
+from migrate.model import labels
 from migrate.model.migration import Start
 from migrate.model.report import Outcome
 from migrate.workflow.run import Ending
 from tests.flows.conftest import Begin
+from tests.flows.flow import interrupt, status
 
 
 def test_a_second_run_writes_nothing(begin: Begin) -> None:
@@ -53,6 +55,41 @@ def test_a_source_that_was_deleted_still_has_its_report(begin: Begin) -> None:
     again = flow.move()
     assert (again.report.outcome, again.report.migration) == (Outcome.NOTHING_LEFT, first.report.migration)
     assert again.report.source.exists is False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("at", "reason"), [("start-target", "HalfUndone"), ("publish-disks", "TargetLost")])
+def test_a_way_back_that_was_cut_is_told(begin: Begin, at: str, reason: str) -> None:
+    """Told to go back all the same, it ends before the target is stopped, or after it is gone: that is not called finished, neither a start
+    nor a retirement is offered, and the same undo goes on."""
+    flow = begin()
+    flow.move()
+    flow.when(at, "", interrupt)
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.INTERRUPTED
+    endings: list[Ending] = []
+    assert flow.writes(lambda: endings.append(flow.move())) == []
+    report = endings[0].report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, reason), report
+    assert "migrate undo" in report.problems[0].now
+    for now in (report.now, status(flow).now):
+        assert [line for line in now if "migrate undo" in line]
+        assert not [line for line in now if "migrate retire" in line or "start it when" in line or "run the same command" in line]
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+    assert flow.vm("west") is None
+
+
+@pytest.mark.slow
+def test_a_way_back_that_was_cut_can_be_given_up(begin: Begin) -> None:
+    """Whoever keeps the target marks the source again, with the command that is named; then nothing is left to do."""
+    flow = begin()
+    flow.move()
+    flow.east.merge(VM, flow.name, {"metadata": {"annotations": {labels.MOVED_TO: None}}})
+    _, _, command = flow.move().report.problems[0].now.partition(" annotate vm ")
+    name, note = command.split()
+    key, _, value = note.partition("=")
+    flow.east.merge(VM, name, {"metadata": {"annotations": {key: value}}})
+    assert flow.move().report.outcome is Outcome.NOTHING_LEFT
 
 
 @pytest.mark.anywhere

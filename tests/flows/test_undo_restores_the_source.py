@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from migrate.kube.kinds import DATAVOLUME, VM
+from migrate.kube.kinds import DATAVOLUME, PVC, VM
 from migrate.model import labels
 from migrate.model.errors import MigrateError, UsageError
 from migrate.model.migration import OnFailure, Start
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
+from tests.machines import disk
 
 pytestmark = pytest.mark.slow
 
@@ -154,6 +155,26 @@ def test_undo_goes_back_even_if_started_when_told(begin: Begin) -> None:
     flow.until(flow.runs)
     as_it_was(flow, ours)
     assert flow.theirs() == before
+
+
+def test_a_disk_that_somebody_gave_the_target_stays(begin: Begin) -> None:
+    """The target VM owns a disk that is none of ours, from a template: an undo that was told to leaves it, and names it at the end."""
+    flow = begin(start=Start.NEVER)
+    assert flow.move().report.outcome is Outcome.MOVED
+    vm, extra = flow.vm("west"), f"{flow.name}-extra"
+    assert vm is not None
+    guest = vm["spec"]["template"]["spec"]
+    guest["volumes"].append({"name": "extra", "dataVolume": {"name": extra}})
+    guest["domain"]["devices"]["disks"].append({"name": "extra", "disk": {"bus": "virtio"}})
+    made_of = [{"metadata": {"name": extra}, "spec": disk(extra)["spec"]}]
+    flow.west.merge(VM, flow.name, {"spec": {"dataVolumeTemplates": made_of, "template": {"spec": guest}}})
+    flow.until(lambda: (flow.west.get(PVC, extra) or {}).get("status", {}).get("phase") == "Bound")
+    report = flow.undo(even_if_started=True).report
+    assert report.outcome is Outcome.UNDONE
+    assert f"owned by the target VM and not ours, so it stays: DataVolume {extra}" in report.now
+    flow.lab.clock.sleep(30)
+    assert flow.west.get(PVC, extra) is not None
+    flow.west.delete(DATAVOLUME, extra)
 
 
 def never_both(flow: Flow) -> None:

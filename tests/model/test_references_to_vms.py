@@ -177,3 +177,9 @@ def test_any_text_is_a_reference_or_a_usage_error(text: str) -> None:
             continue
         else:
             assert ref.context in CONTEXTS
+
+
+def test_a_command_about_a_vm_names_where_it_is() -> None:
+    """Context and namespace stand in it, in words that a shell takes as one: the VM on the other side may have the same name."""
+    assert VMRef("east", "shop", "web").virtctl("stop") == "virtctl --context east -n shop stop web"
+    assert VMRef("adm in/x:6443", "shop", "web").virtctl("start") == "virtctl --context 'adm in/x:6443' -n shop start web"

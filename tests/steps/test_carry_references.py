@@ -97,6 +97,27 @@ def test_replacing_survives_a_death_in_the_middle(stage: Stage) -> None:
     assert labels.REPLACED_BY not in (after["metadata"].get("annotations") or {})
 
 
+def test_what_another_move_replaced_since_is_not_replaced_in_turn(stage: Stage) -> None:
+    """Two moves that overwrite each other would lose what was there first: BLOCKED, with the other one named; undo keeps what it keeps."""
+    scene = naming(stage, references=References.REPLACE)
+    other(scene)
+    scene.walk(STEP)
+    name, mine = scene.x.migration.names.before_of("Secret", scene.name), scene.x.migration.id
+    note = {"metadata": {"annotations": {labels.REPLACED_BY: f"another/{mine}"}}, "data": {"password": "dGhpcmQ="}}
+    scene.west.merge(SECRET, scene.name, note)
+    seen = scene.look(STEP)
+    assert (seen.state, seen.reason) == (State.BLOCKED, "ReferenceDiffers")
+    assert "migration another replaced it after this one" in seen.problems[0].why
+    assert "--references replace" not in seen.problems[0].now
+    assert "by migration another" in scene.undo(STEP).message
+    assert scene.west.get(SECRET, name) is not None
+    scene.west.merge(SECRET, scene.name, {"metadata": {"annotations": {labels.REPLACED_BY: mine}}})  # the other one was taken back
+    scene.walk("claim-source")
+    assert scene.undo(STEP).message == "nothing of this step is left"
+    assert scene.west.get(SECRET, name) is None
+    assert (scene.west.get(SECRET, scene.name) or {})["data"] == {"password": "c3dvcmRmaXNo"}
+
+
 def test_nothing_is_overwritten_without_the_claim(stage: Stage) -> None:
     """A runner whose number does not stand on the object any more writes nothing over it."""
     scene = naming(stage, references=References.REPLACE)

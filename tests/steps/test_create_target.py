@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from migrate.kube.kinds import DATAVOLUME, VM
+from migrate.kube.kinds import DATAVOLUME, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked
+from migrate.model.objects import uid_of
 from migrate.model.observation import State
-from tests.machines import machine
+from migrate.steps.create_target import kept
+from tests.machines import disk, machine
 from tests.steps.conftest import Stage
+from tests.steps.scene import Scene
 
 STEP = "create-target"
 
@@ -33,6 +36,38 @@ def test_a_made_target_is_left_alone(stage: Stage) -> None:
     assert scene.west.get(VM, scene.name) is None
     assert scene.west.get(DATAVOLUME, scene.disks[0]) is not None
     assert scene.writes(lambda: scene.undo(STEP)) == []
+
+
+def test_an_undo_leaves_what_somebody_gave_the_target(stage: Stage) -> None:
+    """A disk that somebody let the target VM own (by a template of his) stays, bytes and all, when the VM is deleted."""
+    scene = stage(disks=()).to(STEP)
+    extra = f"{scene.name}-extra"
+    scene.lab.plant([disk(extra, cluster="west")])
+    given(scene, extra)
+    assert kept(scene.x) == f"owned by the target VM and not ours, so it stays: DataVolume {extra}"
+    assert scene.undo(STEP).state is State.DONE
+    assert scene.west.get(VM, scene.name) is None
+    scene.lab.clock.sleep(30)
+    assert scene.west.get(DATAVOLUME, extra) is not None
+    assert scene.claim("west", extra)
+    scene.west.delete(DATAVOLUME, extra)
+
+
+def given(scene: Scene, volume: str) -> None:
+    """Let the target VM own a DataVolume, as one of a template is owned."""
+    vm = scene.vm(scene.west)
+    owner = {"apiVersion": vm["apiVersion"], "kind": "VirtualMachine", "name": scene.name, "uid": uid_of(vm), "controller": True}
+    scene.west.merge(DATAVOLUME, volume, {"metadata": {"ownerReferences": [owner]}})
+
+
+def test_an_undo_leaves_no_instance_behind(stage: Stage) -> None:
+    """Told to go back although the target runs: its instance is gone before the VM is deleted, which would leave it running."""
+    scene = stage(disks=()).to(STEP)
+    scene.start(scene.west)
+    scene.even_if_started()
+    assert scene.undo(STEP).state is State.DONE
+    assert scene.west.get(VM, scene.name) is None
+    assert scene.west.get(VMI, scene.name) is None
 
 
 def test_a_vm_that_is_not_ours_is_not_touched(stage: Stage) -> None:

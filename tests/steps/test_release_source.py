@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from migrate.kube.kinds import VM
+from dataclasses import replace
+
+from migrate.kube.kinds import CONFIGMAP, VM
 from migrate.model import labels
+from migrate.model.objects import annotations_of
 from migrate.model.observation import State
+from migrate.model.record import Record
+from migrate.model.report import Outcome
 from tests.steps.conftest import Stage
+from tests.steps.scene import Scene
 
 STEP = "release-source"
 
@@ -54,3 +60,39 @@ def test_undo_takes_the_mark_off(stage: Stage) -> None:
     assert scene.undo(STEP).state is State.DONE
     assert labels.MOVED_TO not in scene.vm(scene.east)["metadata"]["annotations"]
     assert scene.writes(lambda: scene.undo(STEP)) == []
+
+
+def brought_by(scene: Scene, finished: bool = True) -> str:
+    """Let the source be what another migration moved there, and return the name of its record."""
+    x, id_ = scene.x, f"{scene.name}-hop"
+    now = x.clock.now()
+    known = Record(replace(x.migration, id=id_), "", "", now, now if finished else None, Outcome.MOVED if finished else None)
+    name = known.migration.names.record
+    metadata = {"name": name, "namespace": "shop", "labels": labels.ours(id_, "record")}
+    scene.east.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": known.to_data()})
+    scene.east.merge(VM, scene.name, {"metadata": {"labels": labels.ours(id_, "vm")}})
+    return name
+
+
+def test_who_brought_the_source_is_told_that_it_went_on(stage: Stage) -> None:
+    """Noted on the record of the migration that made it, before it is marked; taken off again by an undo, and only if it is ours."""
+    scene = stage(disks=())
+    name = brought_by(scene)
+    scene.to("start-target")
+    assert scene.writes(lambda: scene.walk(STEP)) == ["patch configmaps", "patch virtualmachines"]
+    notes = annotations_of(scene.east.get(CONFIGMAP, name))
+    assert notes == {labels.HALTED_BY: scene.x.migration.id, labels.MOVED_TO: f"{scene.west.uid()}/shop/{scene.name}"}
+    scene.even_if_started()
+    scene.undo(STEP)
+    assert annotations_of(scene.east.get(CONFIGMAP, name)) == {}
+    scene.east.merge(CONFIGMAP, name, {"metadata": {"annotations": {labels.HALTED_BY: "a-third"}}})
+    assert scene.writes(lambda: scene.undo(STEP)) == []
+
+
+def test_a_source_that_has_not_arrived_is_refused(stage: Stage) -> None:
+    """Its disks may be half, or be taken away: the check names the migration that is not through."""
+    scene = stage(disks=())
+    brought_by(scene, finished=False)
+    seen = scene.look("check-both")
+    assert (seen.state, seen.reason) == (State.BLOCKED, "CheckFailed")
+    assert [problem.what for problem in seen.problems] == [f"the VM is the target of the migration {scene.name}-hop, which is not through"]

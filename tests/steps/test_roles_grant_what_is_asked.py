@@ -42,11 +42,11 @@ def wanted(need: Need) -> set[Right]:
 
 MOVE = migration(disk("a"), disk("persistent-state-for-db-x1", archive=True))
 COPY = replace(MOVE, playbook="snapshot-copy")
-SOURCE = [*of_source(MOVE, subresources=("stop",)), of_host("kubevirt")]
+SOURCE = [*of_source(MOVE, subresources=("stop",), onwards=True), of_host("kubevirt")]
 TARGET = [*of_target(MOVE), of_host("kubevirt"), FORWARD]
 NEEDS: dict[tuple[Side, Purpose], list[Need]] = {
     ("source", Purpose.MOVE): SOURCE,
-    ("source", Purpose.COPY): [*of_source(COPY), of_host("kubevirt")],
+    ("source", Purpose.COPY): [*of_source(COPY, onwards=True), of_host("kubevirt")],
     ("target", Purpose.COPY): TARGET,
     ("source", Purpose.RETIRE): [*SOURCE, *of_retirement(MOVE)],
     ("target", Purpose.MOVE): TARGET,

@@ -8,7 +8,7 @@ from migrate.kube.kinds import DATAVOLUME, VMI
 from migrate.model import labels
 from migrate.model.migration import Start, Verify
 from migrate.model.observation import State
-from migrate.workflow.afterwards import impossible
+from migrate.workflow.possible import impossible
 from tests.steps.conftest import Stage
 
 STEP = "start-target"
