@@ -179,9 +179,9 @@ class Exports:
         """Let `read` read an export, and again where it broke: another pod, token, certificate or export is found by looking anew.
 
         `again`: what to make the export of once it is gone. `moved`: bytes so far; `retries` tries in a row without any are the end.
-        Raises what `read` raises in the end.
+        What is not there (404) is asked for once more, and not again unless the export has changed. Raises what `read` raises in the end.
         """
-        tries, before = 0, moved()
+        tries, before, missing = 0, moved(), tuple[object, ...]()
         while True:
             if again is not None and self._cluster.get(EXPORT, name) is None:
                 self.create(name, again)
@@ -189,8 +189,10 @@ class Exports:
             try:
                 return read(opened)
             except (Refused, NotTrusted, Unreachable) as error:
-                if isinstance(error, Refused) and error.status not in (401, 403, 404):
+                status = error.status if isinstance(error, Refused) else 0
+                if status not in (0, 401, 403, 404) or (status == 404 and opened.facts == missing):
                     raise
+                missing = opened.facts if status == 404 else missing
                 tries = 1 if moved() > before else tries + 1
                 before = moved()
                 if tries > retries:
