@@ -130,6 +130,8 @@ class _Download:
     path: Path
     moved: Callable[[int, int], None]
     cancelled: threading.Event
+    new: bool = False
+    """The file was empty: what is not read yet are holes."""
     read_bytes: int = 0
     there: int = 0
     reached: dict[int, int] = field(default_factory=dict)
@@ -148,6 +150,7 @@ class _Download:
             return
         self.path.unlink(missing_ok=True)
         os.ftruncate(self.file, 0)
+        self.new = True
 
     def run(self, streams: int) -> str:
         """Read what is left; return the digest of the whole. However it ends, the journal says what is there."""
@@ -171,7 +174,7 @@ class _Download:
         try:
             for piece in self.client.pieces(self.url, part, of=self.journal.bytes, cancelled=self.cancelled):
                 self._check()
-                put(self.file, piece, at)
+                put(self.file, piece, at, empty=self.new)
                 at += len(piece)
                 with self.news:
                     self.reached[key] = at
@@ -241,12 +244,19 @@ class _Download:
         return True
 
 
-def put(file: int, piece: bytes, at: int) -> None:
-    """Write a piece into its place; a block of zeros is left out, where the file has a hole."""
+def put(file: int, piece: bytes, at: int, *, empty: bool) -> None:
+    """Write a piece into its place; a block of zeros is left out where the file has a hole. `empty`: it has one, nobody wrote there."""
+    if empty and piece == bytes(len(piece)):
+        return
     for start in range(0, len(piece), _BLOCK):
         block = piece[start : start + _BLOCK] if len(piece) > _BLOCK else piece
-        if block != _ZEROS[: len(block)] or os.pread(file, len(block), at + start).strip(b"\0"):
+        if block != _ZEROS[: len(block)] or not (empty or _hole(file, len(block), at + start)):
             _write(file, block, at + start)
+
+
+def _hole(file: int, length: int, at: int) -> bool:
+    there = os.pread(file, length, at)
+    return there == _ZEROS[: len(there)]
 
 
 def _write(file: int, block: bytes, at: int) -> None:
