@@ -43,20 +43,24 @@ class _Tar:
     """An unpacked stream as the file that tarfile reads. Whoever reads to its end learns whether it is whole."""
 
     def __init__(self, pieces: Iterator[bytes], check: Callable[[], None]) -> None:
-        self._pieces, self._check = pieces, check
         self._packed = Gunzip()
+        self._plain = self._unpacked(pieces, check)
         self._held, self._tail, self._over = bytearray(), b"", False
 
     def read(self, size: int) -> bytes:
         while len(self._held) < size and not self._over:
-            self._check()
-            piece = next(self._pieces, b"")
-            self._over = not piece
-            self._held += self._packed.feed(piece)
+            plain = next(self._plain, b"")
+            self._over = not plain
+            self._held += plain
         taken = bytes(self._held[:size])
         del self._held[:size]
         self._tail = (self._tail + taken)[-len(_END) :]
         return taken
+
+    def _unpacked(self, pieces: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
+        for piece in pieces:
+            check()
+            yield from self._packed.feed(piece)
 
     def finish(self) -> None:
         """Read the rest. An archive that does not end as archives do was cut by its server, which says so nowhere (kubevirt-export 3)."""

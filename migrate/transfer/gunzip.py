@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from isal import isal_zlib
 
 from migrate.transfer.patience import Interrupted
 
 _GZIP = 31
+MOST_BYTES = 1 << 20
+"""Unpacked bytes that are held at once: a disk's zeros shrink to a thousandth, so a small piece may hold very much."""
 
 
 class Gunzip:
@@ -15,18 +19,17 @@ class Gunzip:
     def __init__(self) -> None:
         self._member = isal_zlib.decompressobj(_GZIP)
 
-    def feed(self, piece: bytes) -> bytes:
-        """Return what a piece unpacks to. Raises Interrupted for what is no gzip or corrupt: the next try may be better."""
-        unpacked = bytearray()
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Yield what a piece unpacks to. Raises Interrupted for what is no gzip or corrupt: the next try may be better."""
         try:
             while piece:
                 if self._member.eof:
                     self._member = isal_zlib.decompressobj(_GZIP)
-                unpacked += self._member.decompress(piece)
-                piece = self._member.unused_data
+                if plain := self._member.decompress(piece, MOST_BYTES):
+                    yield plain
+                piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
         except isal_zlib.error as error:  # type: ignore[misc]
             raise Interrupted(f"the gzip stream is corrupt: {error}") from None
-        return bytes(unpacked)
 
     @property
     def ended(self) -> bool:

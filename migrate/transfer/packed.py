@@ -79,11 +79,11 @@ def to_sink(
             if stop.is_set():
                 raise Cancelled
             sink.write(piece)
-            plain = stream.feed(piece)
-            hashed.update(plain)
             arrived += len(piece)
-            unpacked += len(plain)
-            tail = (tail + plain[-len(END_OF_ARCHIVE) :])[-len(END_OF_ARCHIVE) :]
+            for plain in stream.feed(piece):
+                hashed.update(plain)
+                unpacked += len(plain)
+                tail = (tail + plain[-len(END_OF_ARCHIVE) :])[-len(END_OF_ARCHIVE) :]
             moved(unpacked, disk_bytes or 0)
         if disk_bytes is not None and (unpacked != disk_bytes or not stream.ended):
             raise Interrupted(f"the stream ends after {unpacked} of {disk_bytes} bytes")

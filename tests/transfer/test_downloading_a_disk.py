@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate.model.errors import Blocked, Refused, Unreachable
-from migrate.transfer import download, packed
+from migrate.transfer import download, gunzip, packed
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.journal import Journal, read_journal
 from migrate.transfer.proof import Cancelled
@@ -179,6 +179,16 @@ def test_a_gzip_that_ends_cleanly_but_early_is_no_copy(server: RangeServer, clie
     got = packed.to_file(client, server.url("/gz"), output, disk_bytes=3 * MIB)
     assert got.digest == f"sha256:{hashlib.sha256(DISK[: 3 * MIB]).hexdigest()}"
     assert gzip.decompress(output.read_bytes()) == DISK[: 3 * MIB]
+
+
+def test_zeros_that_were_packed_small_are_unpacked_bit_by_bit() -> None:
+    """A gigabyte of them fits into a megabyte; a few pieces of that must not fill the memory."""
+    packed_small = gzip.compress(bytes(64 * MIB), 9)
+    stream = gunzip.Gunzip()
+    sizes = [len(plain) for plain in stream.feed(packed_small)]
+    assert sum(sizes) == 64 * MIB
+    assert max(sizes) <= gunzip.MOST_BYTES
+    assert stream.ended
 
 
 def test_a_cut_gzip_is_read_anew_but_not_on_standard_output(server: RangeServer, client: ExportClient, output: Path) -> None:
