@@ -21,8 +21,9 @@ from migrate.model.errors import MigrateError, UsageError
 from migrate.model.quantity import human, human_duration, human_rate
 
 if TYPE_CHECKING:
-    from migrate.transfer.download import Got, Stream
+    from migrate.transfer.download import Got
     from migrate.transfer.packed import Once
+    from migrate.transfer.stream import Stream
     from migrate.workflow.exports import Exports, Open
 
 SCHEMA = "kubevirt-migrate.io/download/v1"
@@ -178,7 +179,7 @@ def files_(
     from migrate.model.clock import SystemClock
     from migrate.reading.exports import choose
     from migrate.transfer import folder
-    from migrate.transfer.download import Stream
+    from migrate.transfer.stream import Stream
     from migrate.workflow.exports import Exports
 
     approach = place.approach_of(port_forward, service_url, insecure, ca)
@@ -225,13 +226,14 @@ class _Taking:
         """Read what the export offers now; called again after it broke."""
         from migrate.reading.exports import FORMATS, choose
         from migrate.transfer import download, folder, packed
+        from migrate.transfer.stream import Stream
 
         wanted = (self.form.value,) if self.form is not None else FORMATS[:3:2]
         self.claim, self.format, url = choose(opened.links, export=self.name, volume=self.volume, formats=wanted)
         self.meter.what = self.claim
         state = f"{self.exports.state(opened)}/{self.claim}"
         if self.format == "raw" and self.output == "-":
-            self.stream = self.stream or download.Stream(sys.stdout.buffer.write)
+            self.stream = self.stream or Stream(sys.stdout.buffer.write)
             return self.stream.read(opened.client, url, moved=self.meter.see)
         if self.format == "raw":
             return download.raw(

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from migrate.model.errors import Blocked, Refused, UsageError
+from migrate.model.errors import Blocked, UsageError
 from migrate.model.quantity import human
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.journal import Journal, read_journal
@@ -78,40 +78,6 @@ def raw(
     work.path.unlink(missing_ok=True)
     sync_directory(output.parent)
     return Got(size, digest, work.read_bytes)
-
-
-class Stream:
-    """A raw link in order, into whatever takes it. Whoever reads again, by another client, goes on where the last try ended."""
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._hashed = hashlib.sha256()
-        self._size: int | None = None
-        self.done = 0
-
-    def read(
-        self,
-        client: ExportClient,
-        url: str,
-        *,
-        moved: Callable[[int, int], None] = lambda _done, _total: None,
-        cancelled: threading.Event | None = None,
-    ) -> Got:
-        """Read what is left. Raises Cancelled, Refused for a disk that is another size by now, and what ExportClient raises."""
-        stop = cancelled or threading.Event()
-        size = client.size(url, stop)
-        if self._size not in (None, size):
-            raise Refused("a disk has another size than before", where=url, why=f"{size} bytes, was {self._size}", now="see who changes it")
-        self._size = size
-        for part in every(self.done, size):
-            for piece in client.pieces(url, part, of=size, cancelled=stop):
-                if stop.is_set():
-                    raise Cancelled
-                self._hashed.update(piece)
-                self._write(piece)
-                self.done += len(piece)
-                moved(self.done, size)
-        return Got(size, f"sha256:{self._hashed.hexdigest()}", size)
 
 
 def beside(output: Path, ending: str) -> Path:

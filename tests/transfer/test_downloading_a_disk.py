@@ -22,6 +22,7 @@ from migrate.transfer.export_client import ExportClient
 from migrate.transfer.journal import Journal, read_journal
 from migrate.transfer.proof import Cancelled
 from migrate.transfer.ranges import FULL_RANGE_BYTES, MIB, Range, every, total
+from migrate.transfer.stream import Stream
 from tests.transfer.conftest import QuickClock
 from tests.transfer.range_server import CA, RangeServer
 
@@ -150,7 +151,7 @@ def test_two_never_write_one_file(client: ExportClient, url: str, output: Path) 
 def test_a_stream_is_the_disk_in_order(server: RangeServer, client: ExportClient, url: str) -> None:
     """For standard output: taken up where it broke, also by another try after a refusal, and never said twice."""
     taken = bytearray()
-    whole = download.Stream(taken.extend)
+    whole = Stream(taken.extend)
     server.cut_after += [MIB + 3]
     server.statuses += [401]
     with pytest.raises(Refused):
