@@ -10,7 +10,9 @@ from migrate.kube.kinds import DATAVOLUME, PVC, VM
 from migrate.model import labels
 from migrate.model.errors import MigrateError, UsageError
 from migrate.model.migration import OnFailure, Start
+from migrate.model.objects import uid_of
 from migrate.model.report import Outcome
+from migrate.workflow import playbook
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
 from tests.machines import disk
@@ -21,6 +23,7 @@ POINTS = [
     "check-both",
     "claim-source",
     "prepare-target",
+    "claim-target",
     "carry-references",
     "stop-source",
     "publish-disks",
@@ -104,6 +107,21 @@ def test_undo_from_every_point(begin: Begin, point: str) -> None:
     flow.until(flow.runs)
     as_it_was(flow, ours)
     assert flow.theirs() == before
+
+
+def test_undo_of_a_copy_from_every_point(begin: Begin) -> None:
+    """The source goes on, untouched; each attempt that was interrupted in another step leaves nothing once it is undone."""
+    flow = begin(disks=("root", "data"), playbook="snapshot-copy")
+    flow.until(flow.runs)
+    ours, before, instance = flow.ours(), flow.theirs(), uid_of(flow.instance() or {})
+    steps = [step.name for step in playbook.load("snapshot-copy").steps]
+    for point in steps[steps.index("claim-target") :]:
+        flow.when(point, "", interrupt)
+        assert flow.move(again=point != "claim-target").report.outcome is Outcome.INTERRUPTED, point
+        assert flow.undo().report.outcome is Outcome.UNDONE, point
+        as_it_was(flow, ours)
+        assert flow.theirs() == before, point
+    assert uid_of(flow.instance() or {}) == instance
 
 
 @pytest.mark.anywhere
