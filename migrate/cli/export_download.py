@@ -190,14 +190,15 @@ def files_(
         whole = Stream(sys.stdout.buffer.write)
 
         def read(opened: Open) -> None:
-            _, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
+            claim, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
+            state = f"{exports.state(opened)}/{claim}"
             if not output:
                 for entry in folder.entries(opened.client, root, path):
                     print(f"{entry.path}{'/' if entry.directory else ''}")
             elif output == "-":
-                whole.read(opened.client, folder.address(root, path.strip("/")))
+                whole.read(opened.client, folder.address(root, path.strip("/")), identity=state)
             else:
-                got = folder.fetch(opened.client, root, path.strip("/"), Path(output), identity=exports.state(opened))
+                got = folder.fetch(opened.client, root, path.strip("/"), Path(output), identity=state)
                 say(f"{output}: {human(got.bytes)}, {got.digest}")
 
         if output and not path:
@@ -234,10 +235,17 @@ class _Taking:
         state = f"{self.exports.state(opened)}/{self.claim}"
         if self.format == "raw" and self.output == "-":
             self.stream = self.stream or Stream(sys.stdout.buffer.write)
-            return self.stream.read(opened.client, url, moved=self.meter.see)
+            return self.stream.read(opened.client, url, identity=state, moved=self.meter.see)
         if self.format == "raw":
             return download.raw(
-                opened.client, url, Path(self.output), identity=state, streams=self.streams, tight=self.tight, moved=self.meter.see
+                opened.client,
+                url,
+                Path(self.output),
+                identity=state,
+                streams=self.streams,
+                tight=self.tight,
+                same=lambda: f"{self.exports.state(opened)}/{self.claim}" == state,
+                moved=self.meter.see,
             )
         if self.format == "dir":
             files, size = folder.fetch_all(opened.client, url, Path(self.output), identity=state, moved=say)

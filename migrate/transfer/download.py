@@ -54,13 +54,15 @@ def raw(
     identity: str,
     streams: int = STREAMS,
     tight: bool = False,
+    same: Callable[[], bool] = lambda: True,
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Got:
     """Read a raw link into a file, and go on with what an earlier try left. The file gets its name once it is whole and synced.
 
-    `identity` names the disk and its state: what was read of another one is thrown away. `streams` ranges are read at once. `tight`: begin
-    although the disk does not fit, since holes take no room. `moved` is told the bytes that are there and the bytes of the disk.
+    `identity` names the disk and its state: what was read of another one is thrown away. `same` is asked at the end whether the disk is
+    still in that state. `streams` ranges are read at once. `tight`: begin although the disk does not fit, since holes take no room.
+    `moved` is told the bytes that are there and the bytes of the disk.
     Raises UsageError, Blocked (no room, somebody else writes the file), Cancelled, and what ExportClient raises.
     """
     stop = cancelled or threading.Event()
@@ -74,8 +76,16 @@ def raw(
         os.ftruncate(file, size)
         digest = work.run(streams)
         os.fsync(file)
+        if not same():
+            work.path.unlink(missing_ok=True)
+            raise Blocked(
+                "the disk changed while it was read",
+                where=str(part),
+                why="the VM was started or changed, or its export was made anew",
+                now="run the same again: it is read anew",
+            )
         part.replace(output)
-    work.path.unlink(missing_ok=True)
+        work.path.unlink(missing_ok=True)
     sync_directory(output.parent)
     return Got(size, digest, work.read_bytes)
 
@@ -247,6 +257,8 @@ def opened(part: Path) -> Iterator[int]:
             raise Blocked(
                 f"another process downloads to {part}", where="--output", now="let it end, or name another file", why="it holds its lock"
             ) from None
+        if not part.exists() or part.stat().st_ino != os.fstat(file).st_ino:
+            raise Blocked(f"another process has just ended a download to {part}", where="--output", now="see whether its file will do")
         yield file
     finally:
         os.close(file)

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 
-from migrate.model.errors import Refused
+from migrate.model.errors import Blocked
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.proof import Cancelled
@@ -19,7 +19,7 @@ class Stream:
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._hashed = hashlib.sha256()
-        self._size: int | None = None
+        self._identity = ""
         self.done = 0
 
     def read(
@@ -27,15 +27,24 @@ class Stream:
         client: ExportClient,
         url: str,
         *,
+        identity: str,
         moved: Callable[[int, int], None] = lambda _done, _total: None,
         cancelled: threading.Event | None = None,
     ) -> Got:
-        """Read what is left. Raises Cancelled, Refused for a disk that is another size by now, and what ExportClient raises."""
+        """Read what is left. `identity` names the disk and its state: half of one and half of another is no disk.
+
+        Raises Cancelled, Blocked for another state than before, and what ExportClient raises.
+        """
         stop = cancelled or threading.Event()
         size = client.size(url, stop)
-        if self._size not in (None, size):
-            raise Refused("a disk has another size than before", where=url, why=f"{size} bytes, was {self._size}", now="see who changes it")
-        self._size = size
+        if self.done and self._identity != f"{identity}/{size}":
+            raise Blocked(
+                "the disk changed while it was read, and what was written to standard output cannot be taken back",
+                where=url,
+                why="the VM was started or changed, or its export was made anew",
+                now="throw away what came, and run the same again",
+            )
+        self._identity = f"{identity}/{size}"
         for part in every(self.done, size):
             for piece in client.pieces(url, part, of=size, cancelled=stop):
                 if stop.is_set():

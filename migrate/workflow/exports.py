@@ -102,17 +102,17 @@ class Exports:
         Raises Taken when there is one of that name of something else, UsageError for a token Secret that is not there or a missing source.
         """
         found = self._cluster.get(EXPORT, name)
-        if found is not None and (leaving(found) or ended(found, now=self._clock.now())):
-            self._gone(name, found)
-            found = None
-        if found is not None and subject_of(found) != wish.subject:
+        if found is not None and not leaving(found) and subject_of(found) != wish.subject:
             raise Taken(
                 f"there is an export {name} already, of {subject_of(found) or 'something else'}",
                 where=f"{self._cluster.context}, namespace {self._cluster.namespace}",
                 now=f"choose another name, or remove it: migrate export delete {name}",
             )
+        self._check(wish)
+        if found is not None and (leaving(found) or ended(found, now=self._clock.now())):
+            self._gone(name, found)
+            found = None
         if found is None:
-            self._check(wish)
             new = rendering.export(
                 name,
                 self._cluster.namespace,
@@ -205,8 +205,8 @@ class Exports:
     def state(self, opened: Open) -> str:
         """Name what is read, and the state that it is in: a download that is gone on with must be of the very same.
 
-        A VM's disks change with a start, which its generation tells; a snapshot does not change; of a bare claim nobody knows more than
-        that its export went on.
+        A VM's disks change with a start, which its generation mostly tells; a snapshot does not change; of a bare claim nobody knows more
+        than that its export went on.
         """
         subject = subject_of(opened.export)
         found = self._cluster.get(_KINDS[subject.source], subject.name) if subject is not None else None

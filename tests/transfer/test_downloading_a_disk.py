@@ -155,13 +155,23 @@ def test_a_stream_is_the_disk_in_order(server: RangeServer, client: ExportClient
     server.cut_after += [MIB + 3]
     server.statuses += [401]
     with pytest.raises(Refused):
-        whole.read(client, url)
+        whole.read(client, url, identity="a")
     stop = threading.Event()
     with pytest.raises(Cancelled):
-        whole.read(client, url, cancelled=stop, moved=lambda done, _: stop.set() if done > 3 * MIB else None)
+        whole.read(client, url, identity="a", cancelled=stop, moved=lambda done, _: stop.set() if done > 3 * MIB else None)
     server.cut_after += [5]
-    assert whole.read(client, url).digest == DIGEST
+    assert whole.read(client, url, identity="a").digest == DIGEST
     assert bytes(taken) == DISK
+    with pytest.raises(Blocked, match="the disk changed"):
+        whole.read(client, url, identity="b")
+
+
+def test_a_disk_that_changed_meanwhile_gets_no_name(client: ExportClient, url: str, output: Path) -> None:
+    """Asked at the end: what was read is of two states, so it is read anew by the next try."""
+    with pytest.raises(Blocked, match="the disk changed"):
+        download.raw(client, url, output, identity="a", same=lambda: False)
+    assert left_of(output) == ["disk.img.part"]
+    assert download.raw(client, url, output, identity="a").read_bytes == len(DISK)
 
 
 def test_an_empty_file_is_a_file(server: RangeServer, client: ExportClient, output: Path) -> None:
