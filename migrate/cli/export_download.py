@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from migrate.workflow.exports import Exports, Open
 
 SCHEMA = "kubevirt-migrate.io/download/v1"
-TELL_S = 2.0
+LIVE_S = 0.2
 PLAIN_S = 10.0
 OutputFileOption = Annotated[str, typer.Option("--output", metavar="FILE|-", help="Where to; - is standard output.", show_default=False)]
 
@@ -55,7 +55,7 @@ class Meter:
         """Take in that so many of so many bytes are there (0 = nobody knows how many)."""
         now, live = time.monotonic(), sys.stderr.isatty()
         self.done = done
-        if now - self.told_at < (TELL_S / 10 if live else PLAIN_S if self.told_at else 0):
+        if now - self.told_at < (LIVE_S if live else PLAIN_S if self.told_at else 0):
             return
         self.told_at = now
         self.pace.note(now, done)
@@ -229,7 +229,7 @@ class _Taking:
         from migrate.transfer import download, folder, packed
         from migrate.transfer.stream import Stream
 
-        wanted = (self.form.value,) if self.form is not None else FORMATS[:3:2]
+        wanted = (self.form.value,) if self.form is not None else FORMATS
         self.claim, self.format, url = choose(opened.links, export=self.name, volume=self.volume, formats=wanted)
         self.meter.what = self.claim
         state = f"{self.exports.state(opened)}/{self.claim}"

@@ -20,8 +20,8 @@ _MORE_WORDS = {
     "PVCNotFound": "there is no such claim",
     "PodReady": "its server answers",
 }
-FORMATS = ("gzip", "raw", "tar.gz", "dir")
-"""In the order in which one is taken where none is asked for: what is packed first, as virtctl does (kubevirt-export section 8)."""
+FORMATS = ("gzip", "tar.gz")
+"""What is taken of a disk, or of files, where no format is asked for: what is packed, as virtctl does (kubevirt-export section 8)."""
 
 
 def subject_of(export: Object) -> Subject | None:

@@ -13,11 +13,11 @@ from typing import Any
 
 from migrate.model.exports import Subject
 from migrate.model.objects import Object, dig, uid_of
+from migrate.rendering.frames import HEADER
 
 Manifest = dict[str, Any]
 Volumes = Mapping[str, Mapping[str, str]]
 """Claim name → format → link."""
-TOKEN_HEADER = "x-kubevirt-export-token"  # noqa: S105 - the name of a header
 _STAYS = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
 
 
@@ -81,7 +81,7 @@ def manifests(
         made = {str(dig(one, "metadata", "name")) for one in dig(vm, "spec", "dataVolumeTemplates", default=())}
     found += [_volume(claim, claims[claim], source, namespace) for claim, source in sources.items() if claim not in made]
     if secret:
-        line = {"token": f"{TOKEN_HEADER}:{secret}"}
+        line = {"token": f"{HEADER}:{secret}"}
         meta = {"name": f"header-secret-{name}", **place}
         found.append({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "stringData": line})
     return tuple(found)

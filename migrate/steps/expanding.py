@@ -58,9 +58,14 @@ def travelling(x: Crossing, vm: Object) -> Travelling:
         return Travelling(vm, problems=tuple(problems))
     if x.migration.copies and not alike(vm, x.source.get(VM, x.migration.source.name)):
         return Travelling(vm, problems=(_went_on(x, notes),))
-    path = f"/apis/subresources.kubevirt.io/v1/namespaces/{x.migration.source.namespace}/virtualmachines/{x.migration.source.name}"
-    whole = x.source.call("GET", f"{path}/expand-spec")
-    return Travelling({**vm, "spec": dig(whole if isinstance(whole, Mapping) else {}, "spec")}, tuple(notes))
+    return Travelling(expanded(x.source, vm, x.migration.source.name), tuple(notes))
+
+
+def expanded(source: Cluster, vm: Object, name: str) -> Object:
+    """Return a VM with the spec into which KubeVirt writes instance type and preference of the live VM of that name."""
+    path = f"/apis/subresources.kubevirt.io/v1/namespaces/{source.namespace}/virtualmachines/{name}/expand-spec"
+    whole = source.call("GET", path)
+    return {**vm, "spec": dig(whole if isinstance(whole, Mapping) else {}, "spec")}
 
 
 def alike(vm: Object, live: Object | None) -> bool:

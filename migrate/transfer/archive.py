@@ -25,7 +25,7 @@ LEFT_OUT = frozenset({"lost+found", "cbt"})
 """Top-level names that do not travel: the file system's own, and overlays of changed-block tracking, which are bound to the source's
 disks in size and are made anew; the first backup on the target is a full one."""
 _PIECE = 256 * 1024
-_END = bytes(2 * tarfile.BLOCKSIZE)
+END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
 _GROUP_FILE, _GROUP_DIRECTORY = 0o060, 0o070
 """What kubelet adds for the group of a volume: CDI's user owns what it unpacks, the export server is another and reads by the group."""
 
@@ -54,7 +54,7 @@ class _Tar:
             self._held += plain
         taken = bytes(self._held[:size])
         del self._held[:size]
-        self._tail = (self._tail + taken)[-len(_END) :]
+        self._tail = (self._tail + taken)[-len(END_OF_ARCHIVE) :]
         return taken
 
     def _unpacked(self, pieces: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
@@ -66,7 +66,7 @@ class _Tar:
         """Read the rest. An archive that does not end as archives do was cut by its server, which says so nowhere (kubevirt-export 3)."""
         while self.read(_PIECE):
             pass
-        if not self._packed.ended or self._tail != _END:
+        if not self._packed.ended or self._tail != END_OF_ARCHIVE:
             raise Interrupted("the archive ends early")
 
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from migrate.model.errors import Unreachable
+from migrate.transfer.archive import END_OF_ARCHIVE
 from migrate.transfer.download import Got, beside, opened, sync_directory
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.gunzip import Gunzip
 from migrate.transfer.patience import Interrupted
 from migrate.transfer.proof import Cancelled
-
-END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
 
 
 class Sink(Protocol):

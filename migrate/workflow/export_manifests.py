@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from migrate.reading.exports import subject_of
 from migrate.reading.references import MATCHERS
 from migrate.reading.snapshot import machine_in
 from migrate.rendering import exports as rendering
-from migrate.steps.expanding import alike
+from migrate.steps.expanding import alike, expanded
 from migrate.workflow.exports import Open
 
 
@@ -66,9 +65,7 @@ def _machine(cluster: Cluster, subject: Subject | None) -> Object | None:
             why="KubeVirt writes it into the VM as it is now, which is another one than the snapshot holds",
             now="copy it with: migrate vm --method snapshot",
         )
-    path = f"/apis/subresources.kubevirt.io/v1/namespaces/{cluster.namespace}/virtualmachines/{name_of(vm)}/expand-spec"
-    whole = cluster.call("GET", path)
-    return {**vm, "spec": dig(whole, "spec") if isinstance(whole, Mapping) else {}}
+    return expanded(cluster, vm, name_of(vm))
 
 
 def _claim(cluster: Cluster, opened: Open, claim: str) -> Object:
