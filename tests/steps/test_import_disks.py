@@ -150,7 +150,8 @@ def test_a_disk_is_not_made_anew_for_ever(stage: Stage) -> None:
     uid = scene.west.get(DATAVOLUME, scene.disks[0])["metadata"]["uid"]
     scene.options(format=Format.GZIP)
     assert scene.look(STEP).reason == "LinkChanged"
-    assert scene.writes(lambda: scene.act(STEP)) == ["patch configmaps", "delete datavolumes"]
+    written = [write for write in scene.writes(lambda: scene.act(STEP)) if write != "update leases"]
+    assert written == ["patch configmaps", "delete datavolumes"]
     scene.until(lambda: scene.look(STEP).reason == "DiskMissing")
     scene.act(STEP)
     assert scene.west.get(DATAVOLUME, scene.disks[0])["metadata"]["uid"] != uid
