@@ -90,3 +90,14 @@ def test_a_machine_that_somebody_made_on_our_disks_is_a_second_one(begin: Begin)
     rebuilt(flow, target, disks=True)
     start(flow)
     assert flow.move().report.now[0].startswith(f"BOTH RUN NOW: {flow.source} and {flow.target}")
+
+
+def test_somebody_who_asks_again_is_told(begin: Begin) -> None:
+    """The move is finished, the source is started, and asked to be moved there again: the target is an earlier move's, and both run."""
+    flow = begin(disks=())
+    assert flow.move().report.outcome is Outcome.MOVED
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    report = flow.move(again=True).report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "CheckFailed")
+    assert any(line.startswith("BOTH RUN NOW: ") for line in report.now), report
