@@ -20,6 +20,9 @@ OWNER = "kubevirt-migrate"
 DISK = f"{PREFIX}/source-pvc"
 """Annotation on a target disk: the source PVC that it is a copy of. A disk that names another one is not taken for this one's copy."""
 
+DISK_UID = f"{PREFIX}/source-pvc-uid"
+"""Annotation on a target disk: the uid that this PVC had then. One that was made anew under the name since is another disk."""
+
 SOURCE_GENERATION = f"{PREFIX}/source-generation"
 """Annotation on a target disk, written with it: what it is a copy of, by the metadata.generation of the halted source or the uid of the
 snapshot."""

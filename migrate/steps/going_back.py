@@ -63,10 +63,16 @@ def target_started(x: Crossing) -> Problem | None:
         words, why = "may have been started", f"its disks carry the note of a start at {at}{gone}"
     if not why and concerns and vm is not None and not set_by(vm, labels.OWNER):
         words, why = "may have been started", looks.SET_BY_ANOTHER
+    if not why and concerns and vm is not None and strategy_of(vm) != HALTED:
+        words, why = (
+            "may have been started",
+            f"its run strategy is {strategy_of(vm)}, with which it can be started and stopped without a trace",
+        )
     if not why and (concerns or made) and looks.released(x, x.source.get(VM, x.migration.source.name)):
         words, why = "may have been started", "the move is finished: the source is marked as moved, and nobody watched the target since"
-    if not why and (concerns or made) and _copied(x):
-        words, why = "may have been started", "the copy is finished, and nobody watched the target since"
+    if not why and (concerns or made) and _finished(x):
+        word = "copy" if x.migration.copies else "move"
+        words, why = "may have been started", f"the {word} is finished, says its record, and nobody watched the target since"
     if not why:
         return None
     return Problem(
@@ -77,12 +83,12 @@ def target_started(x: Crossing) -> Problem | None:
     )
 
 
-def _copied(x: Crossing) -> bool:
-    """Tell whether this is a copy whose record says that it is finished."""
-    record = x.target.get(CONFIGMAP, x.migration.names.record) if x.migration.copies else None
+def _finished(x: Crossing) -> bool:
+    """Tell whether the record says that this migration came to its good end; it does so until the way back has come to its own."""
+    record = x.target.get(CONFIGMAP, x.migration.names.record)
     if record is None or not labels.is_ours(record, x.migration.id):
         return False
-    return Record.of_data(dig(record, "data", default={})).outcome is Outcome.COPIED
+    return Record.of_data(dig(record, "data", default={})).outcome in (Outcome.MOVED, Outcome.COPIED)
 
 
 def half_undone(m: Migration, vm: Object | None) -> Problem | None:
@@ -192,10 +198,12 @@ def _lost(x: Crossing) -> Iterator[str]:
         yield f"the source VM {m.source} was deleted"
     elif leaving(vm):
         yield f"the source VM {m.source} is being deleted"
-    copied = (annotations_of(volume).get(labels.DISK, "") for volume in looks.disks_there(x))
+    copied = {annotations_of(volume).get(labels.DISK, ""): looks.copied_from(volume) for volume in looks.disks_there(x)}
     for name in dict.fromkeys([*(disk.pvc for disk in m.disks), *filter(None, copied)]):
         claim = x.source.get(PVC, name)
         if claim is None or leaving(claim):
             yield f"the source's disk {name} {'was' if claim is None else 'is being'} deleted"
+        elif copied.get(name, "") not in ("", uid_of(claim)):
+            yield f"the source's disk {name} was made anew since it was copied"
         elif dig(claim, "status", "phase") != "Bound":
             yield f"the source's disk {name} is not bound"

@@ -272,20 +272,18 @@ def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
             url, raw = links.url(disk, export.format), links.url(disk, Format.RAW)
             if url is None or raw is None:
                 continue
-            placed = place(
-                disk, x.migration.options.storage_map, classes=classes, profiles=profiles, source_pvc=x.source.get(PVC, disk.pvc)
-            )
+            claim = x.source.get(PVC, disk.pvc)
+            placed = place(disk, x.migration.options.storage_map, classes=classes, profiles=profiles, source_pvc=claim)
+            noted = stamps.written(x) | ({labels.DISK_UID: uid_of(claim)} if claim is not None else {})
             if isinstance(placed, Problem):
                 raise Blocked.of([placed])
             if disk.archive:
                 claims.renew(x)
-                frame = frames.state(x.migration, disk, placement=placed, generation=generation, stamp=stamps.written(x))
+                frame = frames.state(x.migration, disk, placement=placed, generation=generation, stamp=noted)
                 x.target.create(*x.render("target/state.yaml.j2", **frame), ours_ok=True)
                 continue
             size = client.size(raw)
-            frame = frames.datavolume(
-                x.migration, disk, url=url, size_bytes=size, placement=placed, generation=generation, stamp=stamps.written(x)
-            )
+            frame = frames.datavolume(x.migration, disk, url=url, size_bytes=size, placement=placed, generation=generation, stamp=noted)
             claims.renew(x)
             x.target.create(*x.render("target/datavolume.yaml.j2", **frame), ours_ok=True)
     finally:

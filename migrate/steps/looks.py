@@ -243,6 +243,11 @@ def states(cluster: Cluster, vm: Object, vmi: Object | None) -> tuple[Object, ..
     return found if old is None else claims_for(name, [old])
 
 
+def copied_from(volume: Object) -> str:
+    """Return the uid of the claim that a disk on the target is a copy of; "" if it does not say."""
+    return annotations_of(volume).get(labels.DISK_UID, "")
+
+
 def disks_there(x: Crossing) -> list[dict[str, Any]]:
     """List the DataVolumes of this migration."""
     if x.target.serves(DATAVOLUME) is None:

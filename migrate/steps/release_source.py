@@ -31,7 +31,7 @@ class ReleaseSource:
     def act(self, x: Crossing) -> None:
         vm = looks.judged(x.source, x.migration.source.name, lambda: self.observe(x))
         if vm is not None and annotations_of(vm).get(labels.HALTED_BY) == x.migration.id:
-            onward.note(x, vm)
+            onward.note(x, vm, to=x.migration.moved_to)
             x.source.patch(
                 VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: x.migration.moved_to}))
             )
@@ -43,6 +43,4 @@ class ReleaseSource:
         vm = x.source.get(VM, x.migration.source.name)
         if vm is not None and looks.released(x, vm):
             x.source.patch(VM, x.migration.source.name, stamps.guarded(x, vm, patches.annotate(vm, {labels.MOVED_TO: None})))
-        if vm is not None:
-            onward.forget(x, vm)
         return done("Removed", "the source is not marked as moved")

@@ -213,6 +213,13 @@ def _against_target(x: Crossing, generations: Mapping[str, int | None]) -> Itera
             gone = "DataVolume" if volume is None or leaving(volume) else "claim"
             why = f"its {gone} is {'being deleted' if leaving(volume) or leaving(claim) else 'gone'}"
             yield Problem(f"{copy} is not there", where="target", why=why, now=keep)
+        elif (there := x.source.get(PVC, disk.pvc)) is not None and looks.copied_from(volume) not in ("", uid_of(there)):
+            yield Problem(
+                f"the source's disk {disk.pvc} was made anew since it was copied",
+                where="source",
+                why=f"its uid is {uid_of(there)}, {copy} is of {looks.copied_from(volume)}",
+                now="look at what is on it, and delete it by hand if nobody needs it",
+            )
         elif phase != "Succeeded" or not found.claim(disk):
             why = f"its DataVolume is {phase}, its claim {dig(claim, 'status', 'phase')}"
             yield Problem(f"{copy} is not whole", where="target", why=why, now=keep)

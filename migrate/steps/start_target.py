@@ -7,6 +7,7 @@ it, every disk proven.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, timedelta
 
 from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
@@ -68,11 +69,8 @@ class StartTarget:
         going, at = strategies.on_target(was, x.migration.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
         begun = labels.STARTED in annotations_of(vm)
         theirs = not begun and _taken_over(x, vm, going)
-        unmarked = _unmarked(x, seen=theirs) if going.starts or theirs else []
-        for volume, claim in unmarked:
-            note = patches.annotate(volume, {labels.STARTED: Started(at, claim, seen=theirs).to_json()})
-            x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, note))
-        if unmarked or theirs:
+        marked = (going.starts or theirs) and _mark(x, at, seen=theirs)
+        if marked or theirs:
             return
         if begun:
             strategy, note = going.run_strategy, patches.annotate(vm, {labels.START_ASKED: at})
@@ -82,12 +80,27 @@ class StartTarget:
 
     def undo(self, x: Crossing) -> Observation:
         """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
+        if x.even_if_started:
+            refusal, started = going_back.refuse_undo(x), going_back.target_started(replace(x, even_if_started=False))
+            if refusal is not None:
+                return refusal
+            if started is not None:  # the halt takes away what tells of it, and this undo may be cut
+                _mark(x, x.clock.now().astimezone(UTC).isoformat(timespec="seconds"), seen=True)
         stopped = going_back.target_stopped(x)
         if stopped.state is State.DONE and not x.even_if_started:  # what a guest wrote to keeps its note until it is deleted
             for volume in looks.disks_there(x):
                 if labels.STARTED in annotations_of(volume):
                     x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, patches.annotate(volume, {labels.STARTED: None})))
         return stopped
+
+
+def _mark(x: Crossing, at: str, *, seen: bool) -> bool:
+    """Note on the disks that lack it that a guest may write to them from now on, or did; tell whether any lacked it."""
+    unmarked = _unmarked(x, seen=seen)
+    for volume, claim in unmarked:
+        note = patches.annotate(volume, {labels.STARTED: Started(at, claim, seen=seen).to_json()})
+        x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, note))
+    return bool(unmarked)
 
 
 def _was(x: Crossing, target: Object | None, source: Object | None) -> Was | None:

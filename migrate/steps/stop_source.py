@@ -29,7 +29,7 @@ from migrate.reading.machine import (
     was_of,
     written_was,
 )
-from migrate.steps import fence, going_back, looks, patches, stamps, strategies
+from migrate.steps import fence, going_back, looks, onward, patches, stamps, strategies
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.strategies import ALWAYS, HALTED, MANUAL, Going
 
@@ -84,6 +84,7 @@ class StopSource:
         vm, vmi = looks.judged(x.source, name, lambda: self.observe(x)), x.source.get(VMI, name)
         if vm is None:
             return
+        onward.note(x, vm, to="")
         halt, killed = halting(vm), _killed_at_once(vmi)
         noted = _halted(x, vm) and halted_generation(vm) is not None
         if noted and killed:
@@ -99,12 +100,13 @@ class StopSource:
             x.source.patch(VM, name, stamps.guarded(x, vm, note, spec))
 
     def undo(self, x: Crossing) -> Observation:
-        """Set the source going again exactly as it was, and take our annotations off."""
-        refusal = going_back.refuse_undo(x)
-        if refusal is not None:
-            return refusal
+        """Set the source going again exactly as it was, and take our annotations off. A target that somebody made anew is stopped first."""
+        stopped = going_back.target_stopped(x)
+        if stopped.state is not State.DONE:
+            return stopped
         vm = x.source.get(VM, x.migration.source.name)
         if vm is None or annotations_of(vm).get(labels.HALTED_BY) != x.migration.id:
+            onward.forget(x, vm)
             return done("Removed", "the source carries nothing of this migration")
         was = written_was(vm)
         if was is None:
@@ -127,6 +129,7 @@ def _set_going(x: Crossing, vm: Object, vmi: Object | None, was: Was) -> Observa
             x.source.patch(VM, name, stamps.guarded(x, vm, unfenced, patches.strategy(vm, run_strategy=ALWAYS)))
         return waiting("Restoring", f"the source is set going; its run strategy {going.run_strategy} follows once its instance is there")
     ours = strategy == HALTED or (going.request and strategy == ALWAYS)
+    onward.forget(x, vm)
     x.source.patch(VM, name, stamps.guarded(x, vm, unfenced, spelled(vm, going, was) if ours else [], _clearing(vm)))
     return done("Restored", going.note or f"the source has run strategy {going.run_strategy if ours else strategy}")
 

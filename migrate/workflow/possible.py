@@ -17,7 +17,7 @@ from migrate.reading.halting import read_unmoved
 from migrate.reading.machine import instance_alive, strategy_of
 from migrate.steps import looks, snapshots
 from migrate.steps.base import Crossing
-from migrate.steps.strategies import STARTS_WHEN_SET
+from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
 from migrate.workflow.crossing import crossing
 
 BY_BYTES = (Verify.SAMPLE, Verify.FULL)
@@ -57,13 +57,14 @@ def impossible(x: Crossing) -> tuple[Problem, ...]:
         return tuple(found)
     started = looks.started_at(x)
     alive = instance_alive(x.target.get(VMI, m.target.name))
-    if started or alive or strategy_of(target) in STARTS_WHEN_SET:
+    if started or alive or strategy_of(target) != HALTED:
         why = f"it was started at {started}" if started else "its instance runs" if alive else f"run strategy {strategy_of(target)}"
+        sure = started or alive or strategy_of(target) in STARTS_WHEN_SET
         found.append(
             Problem(
-                f"{m.target} was started, so its disks cannot be compared with the source any more",
+                f"{m.target} {'was' if sure else 'may have been'} started, so its disks cannot be compared with the source any more",
                 where="target",
-                why=f"{why}; its guest has written to them since",
+                why=f"{why}; {'its' if sure else 'a'} guest {'has' if sure else 'may have'} written to them since",
                 now="the proofs that were made before the start are in its record: migrate status",
             )
         )

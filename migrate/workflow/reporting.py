@@ -117,7 +117,7 @@ def report(
                 back=lambda: way_home(migration, source if seen else None, target, running=bool(there.running)),
                 kept=lambda: _kept(here, of_source(migration, source, target, disks=disks) if source is not None else ""),
                 touched=record is not None or any(entry.acts for entry in logs.values()),
-                over=record is not None and record.finished is not None and reason in ENDS_THERE,
+                over=reason == "MovedOn" or (record is not None and record.finished is not None and reason in ENDS_THERE),
             ),
             *((stays,) if stays else ()),
             *_lost(here, there, source, migration.source),

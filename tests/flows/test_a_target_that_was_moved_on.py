@@ -10,7 +10,9 @@ import pytest
 
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, VM, VMI
 from migrate.model import labels
+from migrate.model.migration import Start
 from migrate.model.objects import annotations_of
+from migrate.model.observation import State
 from migrate.model.refs import VMRef
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
@@ -109,3 +111,29 @@ def test_what_has_not_arrived_is_not_moved_on(begin: Begin, onward: Onward) -> N
     assert flow.events[0].migration in report.problems[0].what
     assert flow.undo().report.outcome is Outcome.UNDONE
     flow.until(flow.runs)
+
+
+def test_a_move_that_lost_its_source_on_the_way_is_known(begin: Begin, onward: Onward) -> None:
+    """The machine is up on the third side, and its VM on the second one was deleted before it could be marked: the record tells."""
+    flow = arrived(begin)
+    on = onward(flow)
+
+    def lose() -> None:
+        on.east.delete(VM, on.name)
+        flow.until(lambda: on.vm() is None)
+
+    on.when("start-target", State.WAITING, lose)
+    assert on.move().report.outcome is Outcome.BLOCKED
+    refused(flow)
+
+
+def test_a_label_that_was_taken_off_hides_nothing(begin: Begin, onward: Onward) -> None:
+    """The first move never came to its end, and its VM was cut loose from it and moved on: its disks still say whose they were."""
+    flow = begin()
+    flow.when("verify-disks", "", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    flow.west.merge(VM, flow.name, {"metadata": {"labels": {labels.ID: None}}})
+    on = onward(flow)
+    assert on.move(start=Start.ALWAYS).report.outcome is Outcome.MOVED
+    assert retire(on).report.outcome is Outcome.RETIRED
+    refused(flow)

@@ -1,4 +1,4 @@
-"""Somebody starts the target in the middle of a plain undo: either the undo ends there, or there is no VM to start any more."""
+"""A target that somebody starts in the middle of an undo, or that leaves no trace of a start: what its guest wrote is never lost unsaid."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from migrate.model.migration import Start
+from migrate.model.observation import State
 from migrate.model.report import Outcome
 from tests.flows.conftest import Begin
 from tests.flows.flow import Flow, interrupt
@@ -53,3 +54,54 @@ def test_before_each_look(begin: Begin, clusters: dict[str, Any], strategy: str,
         assert (met.report.outcome is Outcome.UNDONE) is not met.ran, f"{met.report.outcome} after a start at look {at} of {met.looks}"
         flow.undo(even_if_started=True)
     assert at > 20, "no VM to start so soon?"
+
+
+@pytest.mark.slow
+def test_a_manual_target_may_have_run(begin: Begin) -> None:
+    """Started and stopped by requests, its spec and who wrote it are as before."""
+    flow = begin(strategy="Manual")
+    flow.when("release-source", "NotReleased", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    assert (flow.vm("west") or {})["spec"]["runStrategy"] == "Manual"
+    report = flow.undo().report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "TargetStarted")
+    assert "without a trace" in report.problems[0].why
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("step", ["start-target", "create-target"])
+def test_a_way_back_that_was_told_and_cut(begin: Begin, finished: bool, step: str) -> None:
+    """Its halt takes the signs of the start away: what remains of the target is taken only by somebody who is told what is lost."""
+    flow = begin(start=Start.NEVER)
+    if not finished:
+        flow.when("release-source", "NotReleased", interrupt)
+    flow.move()
+    flow.set_strategy("Always", "west")
+    flow.until(lambda: flow.runs("west"))
+    flow.when(step, State.WAITING, interrupt)
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.INTERRUPTED
+    flow.until(lambda: flow.instance("west") is None)
+    report = flow.undo().report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "TargetStarted"), report
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+
+
+@pytest.mark.slow
+def test_a_target_that_is_made_anew_meanwhile(begin: Begin) -> None:
+    """GitOps puts it back, running, while the undo goes on: the source is not started beside it."""
+    flow = begin(disks=())
+    assert flow.move().report.outcome is Outcome.MOVED
+    flow.until(lambda: flow.runs("west"))
+    before = flow.vm("west") or {}
+    kept = {"name": flow.target.name, "namespace": flow.target.namespace, "labels": before["metadata"]["labels"]}
+
+    def restore() -> None:
+        flow.west.create({"apiVersion": before["apiVersion"], "kind": "VirtualMachine", "metadata": kept, "spec": before["spec"]})
+        flow.until(lambda: flow.runs("west"))
+
+    flow.when("publish-disks", "", restore)
+    flow.undo(even_if_started=True)
+    flow.lab.clock.sleep(30)
+    assert not (flow.runs() and flow.runs("west"))

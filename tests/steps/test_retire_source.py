@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from migrate.kube.kinds import DATAVOLUME, POD, PVC, VM
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM
 from migrate.model import labels
 from migrate.model.migration import Start
 from migrate.model.objects import annotations_of, leaving
@@ -137,6 +137,16 @@ def test_a_copy_whose_bytes_are_gone_keeps_the_source(moved: Scene) -> None:
     assert f"the copy {second} of {second} is not proven by its bytes" in words
     assert f"it is {moved.claim('west', second)} now" in words
     assert "and no claim was noted" in words
+
+
+def test_a_disk_that_was_made_anew_keeps_the_source(stage: Stage) -> None:
+    """What is on it was never copied: it may be a backup that somebody restored."""
+    scene = stage(start=Start.NEVER).to("release-source")
+    scene.east.delete(EXPORT, scene.x.migration.names.export)  # its server would hold the claim
+    scene.east.delete(DATAVOLUME, scene.disks[0])
+    scene.until(lambda: scene.east.get(PVC, scene.disks[0]) is None)
+    scene.lab.plant([disk(scene.disks[0], mib=1)])
+    assert f"the source's disk {scene.disks[0]} was made anew since it was copied" in refused(scene)
 
 
 @pytest.mark.slow

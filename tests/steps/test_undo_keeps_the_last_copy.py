@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from migrate.kube.kinds import DATAVOLUME, PVC, VM
+from migrate.kube.kinds import DATAVOLUME, EXPORT, PVC, VM
 from migrate.model import labels
 from migrate.model.migration import Start
 from migrate.model.objects import leaving
 from migrate.model.observation import State
-from tests.machines import machine
+from tests.machines import disk, machine
 from tests.steps.conftest import Stage
 from tests.steps.scene import Scene
 
@@ -25,16 +25,20 @@ def refused(scene: Scene, step: str, *, even: bool = True) -> str:
     return f"{seen.reason}: {seen.problems[0].what} {seen.problems[0].why}"
 
 
-@pytest.mark.parametrize("lost", ["vm", "claim"])
+@pytest.mark.parametrize("lost", ["vm", "claim", "claim made anew"])
 def test_what_the_source_lost_is_kept_on_the_target(stage: Stage, lost: str) -> None:
-    """With its VM or a disk deleted, undo answers LastCopies at every step that deletes, and deletes nothing."""
+    """With its VM or a disk deleted or made anew, undo answers LastCopies at every step that deletes, and deletes nothing."""
     scene = stage().to("create-target")
     if lost == "vm":
         scene.east.delete(VM, scene.name)
         scene.until(lambda: scene.east.get(VM, scene.name) is None)
     else:
+        scene.east.delete(EXPORT, scene.x.migration.names.export)  # its server would hold the claim
         scene.east.delete(DATAVOLUME, scene.disks[0])
         scene.until(lambda: leaving(scene.east.get(PVC, scene.disks[0]) or GONE))
+    if lost == "claim made anew":
+        scene.until(lambda: scene.east.get(PVC, scene.disks[0]) is None)
+        scene.lab.plant([disk(scene.disks[0], mib=1)])
     for step in ("start-target", "create-target", "import-disks"):
         said = refused(scene, step)
         assert said.startswith("LastCopies: the copies on the target are all that is left")
