@@ -69,14 +69,13 @@ class CreateTarget:
     def undo(self, x: Crossing) -> Observation:
         """Delete the VM as one whose dependents stay: a disk that somebody gave it is his, and ours are removed by name (import-disks).
 
-        An instance would stay as well, so there must be none; whoever starts one after this look changes the version that is deleted.
+        An instance would stay as well, so there must be none; whoever starts one after the VM was read changes the version that is deleted.
         """
-        refusal, vm = going_back.refuse_undo(x), x.target.get(VM, x.migration.target.name)
-        if refusal is not None or vm is None or not labels.is_ours(vm, x.migration.id):
-            return refusal or done("Removed", "nothing of this step is left")
-        stopped = going_back.target_stopped(x)
+        vm, stopped = x.target.get(VM, x.migration.target.name), going_back.target_stopped(x)
         if stopped.state is not State.DONE:
             return stopped
+        if vm is None or not labels.is_ours(vm, x.migration.id):
+            return done("Removed", "nothing of this step is left")
         if not leaving(vm):
             if owned_by(x.target.get(VMI, x.migration.target.name) or {}, uid_of(vm)):
                 return waiting("TargetStopping", "waiting until the target's last instance is gone")

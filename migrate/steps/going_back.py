@@ -135,9 +135,14 @@ def _running(vm: Object | None, vmi: Object | None) -> str:
 
 
 def target_stopped(x: Crossing) -> Observation:
-    """Stop a target of ours that was started, one step at a time, after an undo was told to; DONE once nothing of it runs."""
+    """Stop a target that may be taken back, one step at a time; DONE once nothing of it runs, BLOCKED if it may not be taken back.
+
+    The VM is read before that is judged, and written at the version that was read: whoever starts it after the judging is not stopped.
+    """
     name = x.migration.target.name
-    vm = x.target.get(VM, name)
+    vm, refusal = x.target.get(VM, name), refuse_undo(x)
+    if refusal is not None:
+        return refusal
     if vm is None or not labels.is_ours(vm, x.migration.id):
         return done("NotStarted", "the target is not there")
     if strategy_of(vm) != HALTED and not leaving(vm):

@@ -158,9 +158,11 @@ def started_at(x: Crossing) -> str:
     """Return when the target was started, by us or by anybody we saw, as its VM or any of its disks says; "" if nothing does.
 
     Our own note on the disks comes before our start: as long as the VM is there, nobody but us set its strategy and it has no instance,
-    nothing came of it.
+    nothing came of it. A VM that another migration made tells of that one's start.
     """
     vm = _target(x)
+    if labels_of(vm).get(labels.ID) not in (None, x.migration.id):
+        vm = None
     notes = [note for volume in disks_there(x) if (note := started_of(volume)) is not None]
     noted = min((note.at for note in notes), default="")
     at = annotations_of(vm).get(labels.STARTED)

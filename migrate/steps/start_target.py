@@ -82,12 +82,12 @@ class StartTarget:
 
     def undo(self, x: Crossing) -> Observation:
         """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
-        refusal = going_back.refuse_undo(x) or going_back.target_stopped(x)
-        if refusal.state is State.DONE and not x.even_if_started:  # what a guest wrote to keeps its note until it is deleted
+        stopped = going_back.target_stopped(x)
+        if stopped.state is State.DONE and not x.even_if_started:  # what a guest wrote to keeps its note until it is deleted
             for volume in looks.disks_there(x):
                 if labels.STARTED in annotations_of(volume):
                     x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, patches.annotate(volume, {labels.STARTED: None})))
-        return refusal
+        return stopped
 
 
 def _was(x: Crossing, target: Object | None, source: Object | None) -> Was | None:

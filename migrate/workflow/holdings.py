@@ -12,8 +12,9 @@ from migrate.model import labels
 from migrate.model.clock import SystemClock
 from migrate.model.errors import MigrateError, Problem
 from migrate.model.migration import Migration
-from migrate.model.objects import Object, dig, name_of
+from migrate.model.objects import Object, dig, labels_of, name_of
 from migrate.reading.inventory import claim_of, claims_of
+from migrate.reading.machine import halted_by
 from migrate.steps import going_back, looks, onward, proving
 from migrate.workflow.crossing import crossing
 
@@ -26,6 +27,8 @@ class Holdings:
 
     machine: bool = True
     """The VM, or the instance, of the target's name is this migration's, or uses its disks, whoever made it."""
+    twin: bool = False
+    """The VM of the target's name is what another migration has made of the source, by the source's own mark."""
     lost: tuple[str, ...] = ()
     """What the move makes and is not there, in words."""
     half_undone: Problem | None = None
@@ -47,9 +50,11 @@ def holdings(target: Cluster, m: Migration, source: Cluster | None) -> Holdings:
     names = {*found.volumes, *found.claims}
     used = {*claims_of(vm or {}), *(claim_of(volume) for volume in dig(vmi, "spec", "volumes", default=()))}
     machine = labels.is_ours(dict(vm or {}), m.id) or bool(used & names)
+    halted = _halted_by(m, source)
     lost = [f"disk {disk.target}" for disk in m.disks if disk.target not in names]
     return Holdings(
         machine=machine,
+        twin=halted != "" and labels_of(vm).get(labels.ID) == halted,
         lost=tuple(lost if machine else [f"VM {m.target}", *lost]),
         half_undone=_half_undone(m, source),
         moved_on=on,
@@ -70,6 +75,13 @@ def way_home(m: Migration, source: Cluster | None, target: Cluster, *, running: 
         return plain + GIVES_UP if going_back.refuse_undo(replace(x, even_if_started=True)) is None else ""
     except MigrateError:
         return blind
+
+
+def _halted_by(m: Migration, source: Cluster | None) -> str:
+    try:
+        return halted_by(source.get(VM, m.source.name) or {}) if source is not None else ""
+    except MigrateError:
+        return ""
 
 
 def _half_undone(m: Migration, source: Cluster | None) -> Problem | None:

@@ -209,7 +209,7 @@ def _kept(here: Stand, words: str) -> str:
 def _both(migration: Migration, here: Stand, there: Stand, held: Holdings) -> tuple[str, ...]:
     """Say that both run, before all else. The source of a copy is meant to, unless its copy takes itself for the same machine."""
     meant = migration.copies and migration.identity is Identity.NEW
-    wrong = here.running and there.running and held.machine and not meant
+    wrong = here.running and there.running and (held.machine or held.twin) and not meant
     source, target = migration.source, migration.target
     stop = f"Stop the one that must not, at once: {source.virtctl('stop')} or {target.virtctl('stop')}"
     return (f"BOTH RUN NOW: {source} and {target}. {stop}",) if wrong else ()

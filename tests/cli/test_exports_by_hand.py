@@ -92,6 +92,7 @@ def clean(lab: Lab) -> Iterator[None]:
 pytestmark = pytest.mark.usefixtures("clean")
 
 
+@pytest.mark.slow
 def test_step_by_step_as_in_the_guide(shell: Shell, plant: Plant, lab: Lab) -> None:
     """Create, download with --keep-vme, delete: the disk is here, and nothing is left in the cluster."""
     flow = plant()
@@ -384,6 +385,7 @@ def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -
     assert flow.east.get(EXPORT, "n") is None
 
 
+@pytest.mark.slow
 def test_a_token_is_never_shown(shell: Shell, plant: Plant) -> None:
     """Neither by show, list nor a download that logs all it does; only a manifest has it, when asked for."""
     flow = plant()

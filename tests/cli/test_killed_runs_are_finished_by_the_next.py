@@ -43,6 +43,7 @@ def finished(shell: Shell, flow: Flow, before: list[str]) -> list[dict[str, Any]
     return said
 
 
+@pytest.mark.slow
 def test_a_dead_runners_claim_is_taken_over_at_once(shell: Shell, plant: Plant) -> None:
     """Killed while it imports, it leaves its claim behind; the next run on this machine knows it dead and does not wait."""
     flow = plant(disks=("root", "data"), strategy="Always")

@@ -6,6 +6,8 @@ import base64
 import json
 from pathlib import Path
 
+import pytest
+
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EVENT, EXPORT, LEASE, POD, PVC, VM
 from tests.cli.conftest import Plant
 from tests.cli.shell import Shell
@@ -28,6 +30,7 @@ def objects(flow: Flow) -> str:
     return json.dumps([cluster.list(kind, everywhere=True) for cluster in (flow.east, flow.west) for kind in kinds])
 
 
+@pytest.mark.slow
 def test_no_token_is_seen_outside_secrets(shell: Shell, plant: Plant) -> None:
     """Both tokens of a move are read while they exist; afterwards neither is found anywhere, plain or encoded.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from migrate.kube.session import open_cluster
 from migrate.lab.up import Lab
 from tests.flows.flow import Flow
 from tests.machines import disk, machine
@@ -21,6 +22,15 @@ Begin = Callable[..., Flow]
 @pytest.fixture(scope="session")
 def lab(shared_lab: Lab) -> Lab:
     return shared_lab
+
+
+@pytest.fixture(scope="session")
+def clusters(lab: Lab) -> Iterator[dict[str, Any]]:
+    """One session for each cluster, used by every runner behind a gate."""
+    opened = {name: open_cluster(name, kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock) for name in lab.clusters}
+    yield opened
+    for cluster in opened.values():
+        cluster.close()
 
 
 @pytest.fixture

@@ -248,9 +248,9 @@ class Schedule(RuleBasedStateMachine):
                 self.was = None if labels.HALTED_BY in annotations_of(vm) else self.spelled()
 
     def held(self, vm: Object) -> bool:
-        """Tell whether a migration of ours holds the source halted, and has not released it."""
+        """Tell whether a migration of ours holds the source halted, not merely announced, and has not released it."""
         notes = annotations_of(vm)
-        return labels.HALTED_BY in notes and labels.MOVED_TO not in notes
+        return labels.HALTED_GENERATION in notes and labels.MOVED_TO not in notes
 
     def judge(self, verb: str, ending: Ending | MigrateError | None) -> None:
         """Check what a command said about what had happened."""

@@ -20,6 +20,7 @@ from tests.flows.flow import Flow, interrupt
 COPY = "snapshot-copy"
 
 
+@pytest.mark.slow
 def test_the_report_is_about_the_snapshot_that_was_copied(begin: Begin) -> None:
     """A run that was cut had taken one, which went; the guest started; the next run took another: that one and its worth are told."""
     flow = begin(strategy="Halted", playbook=COPY)

@@ -68,6 +68,7 @@ def test_nobody_brings_up_a_fenced_source(begin: Begin) -> None:
     flow.until(flow.runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [None, {"kubernetes.io/os": "linux"}])
 @pytest.mark.parametrize("grace_s", [None, 0])
 def test_an_undo_takes_the_fence_off(begin: Begin, own: dict[str, str] | None, grace_s: int | None) -> None:

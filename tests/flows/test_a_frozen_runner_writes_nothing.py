@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, LEASE, PVC, VM, VMI
-from migrate.kube.session import open_cluster
-from migrate.lab.up import Lab
 from migrate.model import labels
 from migrate.model.errors import Conflict, Held, MigrateError
 from migrate.model.report import Outcome
@@ -20,15 +18,6 @@ from tests.flows.gate import Runner, Sent, bury
 
 KINDS = (VM, VMI, DATAVOLUME, PVC, CONFIGMAP, EXPORT, LEASE)
 State = dict[str, object]
-
-
-@pytest.fixture(scope="session")
-def clusters(lab: Lab) -> Iterator[dict[str, Any]]:
-    """One session for each cluster, used by every runner of these tests."""
-    opened = {name: open_cluster(name, kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock) for name in lab.clusters}
-    yield opened
-    for cluster in opened.values():
-        cluster.close()
 
 
 def state(flow: Flow) -> State:

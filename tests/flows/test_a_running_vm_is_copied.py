@@ -69,6 +69,7 @@ def doomed(left: Leftovers) -> list[str]:
     return [str(one.object["metadata"]["name"]) for one in left.found if one.kind is SNAPSHOT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "worth"), [(True, Consistency.APPLICATION), (False, Consistency.CRASH)])
 def test_a_busy_guest(begin: Begin, agent: bool, worth: Consistency) -> None:
     """It never stops; with an agent the copy is of one moment over all disks, and without one the report says crash-consistent."""
@@ -97,6 +98,7 @@ def test_a_busy_guest(begin: Begin, agent: bool, worth: Consistency) -> None:
     assert flow.move().report.outcome is Outcome.NOTHING_LEFT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("identity", [Identity.AUTO, Identity.KEEP])
 def test_a_copy_is_started_only_when_asked(begin: Begin, identity: Identity) -> None:
     """`--start always` sets it going as the source was; the source goes on, too, which is an alarm if both are one machine."""

@@ -63,6 +63,7 @@ def test_disks_outlive_their_vm(begin: Begin) -> None:
     flow.until(flow.runs)
 
 
+@pytest.mark.slow
 def test_a_way_back_that_is_cut_forgets_no_start(begin: Begin) -> None:
     """Told to go back all the same, it ends before the disks are deleted: they still say that a guest wrote to them."""
     flow = begin()
@@ -81,6 +82,7 @@ def test_a_way_back_that_is_cut_forgets_no_start(begin: Begin) -> None:
     flow.until(flow.runs)
 
 
+@pytest.mark.slow
 def test_a_lost_disk_is_not_filled_from_the_halted_source(begin: Begin) -> None:
     """A guest would start on one disk of now and one of then."""
     flow = begin(disks=("root", "data"))

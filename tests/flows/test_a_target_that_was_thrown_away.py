@@ -34,6 +34,7 @@ def leave(flow: Flow) -> None:
 MORE = ((start_and_stop, True), (leave, True), (start, False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("since", "record"), [(start, True), (leave, False), *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
 )

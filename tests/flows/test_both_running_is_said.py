@@ -5,6 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import pytest
+
 from migrate.kube.kinds import VM
 from migrate.model import labels
 from migrate.model.migration import Start
@@ -75,6 +77,7 @@ def test_another_machine_of_the_targets_name_is_no_second_one(begin: Begin) -> N
     assert report.target.message.startswith("another VM has that name: running")
 
 
+@pytest.mark.slow
 def test_a_machine_that_somebody_made_on_our_disks_is_a_second_one(begin: Begin) -> None:
     """The target was deleted and made anew without our marks, the source is started: both run on what was one disk."""
     flow = begin()
@@ -87,3 +90,14 @@ def test_a_machine_that_somebody_made_on_our_disks_is_a_second_one(begin: Begin)
     rebuilt(flow, target, disks=True)
     start(flow)
     assert flow.move().report.now[0].startswith(f"BOTH RUN NOW: {flow.source} and {flow.target}")
+
+
+def test_somebody_who_asks_again_is_told(begin: Begin) -> None:
+    """The move is finished, the source is started, and asked to be moved there again: the target is an earlier move's, and both run."""
+    flow = begin(disks=())
+    assert flow.move().report.outcome is Outcome.MOVED
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    report = flow.move(again=True).report
+    assert (report.outcome, report.reason) == (Outcome.BLOCKED, "CheckFailed")
+    assert any(line.startswith("BOTH RUN NOW: ") for line in report.now), report

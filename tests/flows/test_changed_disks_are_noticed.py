@@ -35,6 +35,7 @@ def said(ending: Ending) -> str:
     return " ".join(f"{problem.what} {problem.why} {problem.now}" for problem in ending.report.problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [pytest.param("prepare-target", marks=pytest.mark.slow), "stop-source"])
 def test_a_disk_added_before_the_halt(begin: Begin, step: str) -> None:
     """The source is not halted, the disk is named, a stranger's claim of its name is let be; cured, the same command moves both disks."""
@@ -95,6 +96,7 @@ def test_a_disk_added_before_the_snapshot(begin: Begin) -> None:
     assert [one.target for one in flow.move().report.disks] == [f"{flow.name}-root", extra]
 
 
+@pytest.mark.slow
 def test_undo_removes_disks_that_no_record_names(begin: Begin) -> None:
     """A copy of this migration that its record does not name is removed like the others, and the undo ends."""
     flow = begin(start=Start.NEVER, disks=("root", "data"))

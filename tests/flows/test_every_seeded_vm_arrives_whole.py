@@ -31,7 +31,7 @@ SEEDED = (
     "block-1",
 )
 
-FAST = ("db-1", "tpl-1", "legacy-1", "live-1", "cloud-1", "block-1")
+FAST = ("tpl-1", "block-1")
 """Moved on the first pair in every `make test`; all of them on all pairs in `make test-all`."""
 
 

@@ -33,6 +33,7 @@ def test_a_second_run_writes_nothing(begin: Begin) -> None:
     assert report.downtime_s
 
 
+@pytest.mark.slow
 @pytest.mark.anywhere
 def test_a_source_started_on_purpose_stays_up(begin: Begin) -> None:
     """After a finished move somebody may start the source again: a second run leaves both machines as they are, whatever is asked."""
@@ -92,6 +93,7 @@ def test_a_way_back_that_was_cut_can_be_given_up(begin: Begin) -> None:
     assert flow.move().report.outcome is Outcome.NOTHING_LEFT
 
 
+@pytest.mark.slow
 @pytest.mark.anywhere
 def test_nothing_but_record_disks_and_vm_remains(begin: Begin) -> None:
     """Exports, tokens, CA, header and claim are gone; the source keeps only its notes."""

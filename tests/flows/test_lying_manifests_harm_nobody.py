@@ -57,6 +57,7 @@ def test_names_that_hold_one_another(lab: Lab) -> None:
     flow.close()
 
 
+@pytest.mark.slow
 def test_templates_in_another_order_than_the_volumes(lab: Lab) -> None:
     """DataVolume templates are joined to their disks by name, not by place."""
     names = ("tpl-root", "tpl-logs")

@@ -10,6 +10,7 @@ from migrate.lab.up import Lab
 from tests.accounts import OWN, granted, logged
 from tests.flows.deeds import DEEDS, Stage
 
+pytestmark = pytest.mark.slow
 UNSEEN = {
     (OWN, "", "pods/portforward", "create"),
     ("kubevirt", "route.openshift.io", "routes", "list"),

@@ -108,6 +108,7 @@ def test_a_claim_in_its_place_is_not_proven(flow: Flow) -> None:
     flow.west.delete(PVC, other["name"])
 
 
+@pytest.mark.slow
 def test_an_undo_removes_it(flow: Flow) -> None:
     """What was sent is removed with the disks, and the source runs again with its own."""
     flow.when("verify-disks", "ProofToBegin", interrupt)

@@ -152,6 +152,7 @@ def test_the_page_and_the_exhibits_are_the_same_things() -> None:
     assert {*RUNS, *STAYS, *REFUSED, *(key for pair in EXPANDED for key in pair), "kernel"} == set(ROWS)
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_running_vm_that_names_everything(begin: Begin, playbook: str) -> None:
     """What the target must have is named at once as long as it is missing; then the VM runs there with all that it names."""

@@ -63,6 +63,7 @@ def blank(flow: Flow, claim: str) -> None:
     os.truncate(flow.file("west", claim), size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "format", "said"),
     [(blank, Format.RAW, "differs"), pytest.param(cut, Format.GZIP, "the target has", marks=pytest.mark.slow)],
@@ -81,6 +82,7 @@ def test_a_lost_tail_is_found(begin: Begin, damage: Callable[[Flow, str], None],
     assert "DataVolume" in left
 
 
+@pytest.mark.slow
 def test_the_wrong_disk_is_found_by_a_sample(begin: Begin) -> None:
     """An exporter that serves another disk under a link is found by the default proof."""
     flow = begin(disks=("root", "data"), verify=Verify.SAMPLE)

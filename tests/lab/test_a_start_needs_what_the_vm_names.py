@@ -54,6 +54,7 @@ def plain(one: dict[str, Any]) -> dict[str, Any]:
     return one | {"metadata": {key: word for key, word in one["metadata"].items() if key != "annotations"}}
 
 
+@pytest.mark.slow
 def test_each_missing_thing_keeps_the_guest_from_running(lab: Lab, api: Cluster) -> None:
     """One VM for each: none of them runs before what it names is there, and all do after."""
     things = []

@@ -132,6 +132,7 @@ def plant(lab: Lab, name: str, count: int, *, agent: bool) -> list[str]:
     return claims
 
 
+@pytest.mark.slow
 def test_with_an_agent_the_copy_is_whole_and_the_guest_goes_on(lab: Lab, api: Cluster) -> None:
     """The freeze finishes what is under way and lasts until every disk is cut; the guest is the same one before and after.
 

@@ -97,6 +97,7 @@ def test_nothing_is_deleted_that_nobody_asked_for(moved: Scene) -> None:
     assert moved.writes(lambda: step.act(moved.x)) == []
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_retirement_is_judged_anew(stage: Stage) -> None:
     """The VM is gone, the disks are not: a user, a target VM or a copy that went meanwhile keeps them; without that they go."""
     scene = stage(disks=("a", "b"), start=Start.NEVER).to("release-source")
@@ -138,6 +139,7 @@ def test_a_copy_whose_bytes_are_gone_keeps_the_source(moved: Scene) -> None:
     assert "and no claim was noted" in words
 
 
+@pytest.mark.slow
 def test_what_the_source_owns_does_not_go_with_it(stage: Stage) -> None:
     """A disk of a template that is named no more stays, and is named; a moved one stays until it is judged for itself, then goes."""
     scene = stage(start=Start.NEVER)
