@@ -18,6 +18,34 @@ from typing import IO
 MIGRATE = [sys.executable, "-m", "migrate"]
 
 
+SEED = """apiVersion: v1
+kind: Namespace
+metadata: {{name: shop, annotations: {{lab.kubevirt-migrate.io/cluster: both}}}}
+---
+apiVersion: cdi.kubevirt.io/v1beta1
+kind: DataVolume
+metadata: {{name: {vm}-root, namespace: shop}}
+spec:
+  source: {{blank: {{}}}}
+  storage: {{storageClassName: fast, volumeMode: Filesystem, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {mib}Mi}}}}}}
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {{name: {vm}, namespace: shop}}
+spec:
+  runStrategy: Halted
+  template:
+    spec:
+      domain: {{devices: {{disks: [{{name: root, disk: {{bus: virtio}}}}]}}, memory: {{guest: 512Mi}}}}
+      volumes: [{{name: root, dataVolume: {{name: {vm}-root}}}}]
+"""
+
+
+def seed(vm: str, mib: int) -> str:
+    """Return one halted VM with one disk, a quarter of it random."""
+    return SEED.format(vm=vm, mib=mib)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a command took."""

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import MIGRATE, lab, measured, table
+from bench import MIGRATE, lab, measured, seed, table
 
 from migrate.lab.shaping import Shaper
 
@@ -27,27 +27,7 @@ FAR_S = 20
 """How long a download goes by the long way."""
 PORTS = "lab.kubevirt-migrate.io/ports"
 EXPORT = "bench"
-SEED = """apiVersion: v1
-kind: Namespace
-metadata: {{name: shop, annotations: {{lab.kubevirt-migrate.io/cluster: both}}}}
----
-apiVersion: cdi.kubevirt.io/v1beta1
-kind: DataVolume
-metadata: {{name: full, namespace: shop}}
-spec:
-  source: {{blank: {{}}}}
-  storage: {{storageClassName: fast, volumeMode: Filesystem, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {mib}Mi}}}}}}
----
-apiVersion: kubevirt.io/v1
-kind: VirtualMachine
-metadata: {{name: full, namespace: shop}}
-spec:
-  runStrategy: Halted
-  template:
-    spec:
-      domain: {{devices: {{disks: [{{name: root, disk: {{bus: virtio}}}}]}}, memory: {{guest: 512Mi}}}}
-      volumes: [{{name: root, dataVolume: {{name: full}}}}]
-"""
+VM = "full"
 
 
 def kubectl(*words: str) -> str:
@@ -105,8 +85,8 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--mib", type=int, default=4096)
     mib = asked.parse_args().mib
-    with lab(SEED.format(mib=mib)) as home, tempfile.TemporaryDirectory() as scratch:
-        subprocess.run([*MIGRATE, "export", "create", f"east:shop/{EXPORT}", "--vm", "full", "--ttl", "6h", "--wait"], check=True, stdout=2)
+    with lab(seed(VM, mib)) as home, tempfile.TemporaryDirectory() as scratch:
+        subprocess.run([*MIGRATE, "export", "create", f"east:shop/{EXPORT}", "--vm", VM, "--ttl", "6h", "--wait"], check=True, stdout=2)
         options, urls = links(Path(scratch))
         output, taken = Path(scratch) / "disk", Path(scratch) / "ours"
         took: dict[str, list[float]] = {"curl": [], "1": [], "4": [], "gzip": [], "curl gzip": []}

@@ -13,35 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import MIGRATE, lab, measured, table
+from bench import MIGRATE, lab, measured, seed, table
 
 ROUNDS = 3
 VM = "proof"
-
-
-def seed(mib: int) -> str:
-    """Return one halted VM with one disk, a quarter of it random."""
-    return f"""apiVersion: v1
-kind: Namespace
-metadata: {{name: shop, annotations: {{lab.kubevirt-migrate.io/cluster: both}}}}
----
-apiVersion: cdi.kubevirt.io/v1beta1
-kind: DataVolume
-metadata: {{name: {VM}-root, namespace: shop}}
-spec:
-  source: {{blank: {{}}}}
-  storage: {{storageClassName: fast, volumeMode: Filesystem, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {mib}Mi}}}}}}
----
-apiVersion: kubevirt.io/v1
-kind: VirtualMachine
-metadata: {{name: {VM}, namespace: shop}}
-spec:
-  runStrategy: Halted
-  template:
-    spec:
-      domain: {{devices: {{disks: [{{name: root, disk: {{bus: virtio}}}}]}}, memory: {{guest: 512Mi}}}}
-      volumes: [{{name: root, dataVolume: {{name: {VM}-root}}}}]
-"""
 
 
 def kubectl(context: str, *words: str, given: str | None = None) -> str:
@@ -106,7 +81,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--mib", type=int, default=2048)
     mib = asked.parse_args().mib
-    with lab(seed(mib)) as home, tempfile.TemporaryDirectory() as scratch:
+    with lab(seed(VM, mib)) as home, tempfile.TemporaryDirectory() as scratch:
         move = [*MIGRATE, "vm", f"east:shop/{VM}", "west:shop", "--verify", "off", "--start", "never"]
         subprocess.run(move, check=True, stdout=subprocess.DEVNULL)
         by_curl, by_us, peak = [], [], 0.0

@@ -62,7 +62,7 @@ def create(
     with ExitStack() as stack:
         cluster, name = place.open_export(stack, name, context, namespace, files)
         exports = Exports(cluster, SystemClock())
-        _, new = exports.create(name, wish)
+        _, new = exports.create(name, wish, tell=say)
         print(f"export {name} of {of} {'is made' if new else 'was there already'}", flush=True)
         if wait:
             exports.ready(name, Approach(), patience=patience, tell=say).client.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +20,7 @@ from migrate.cli.failure import say
 from migrate.cli.options import Files, Output, opens_clusters
 from migrate.cli.pace import Pace
 from migrate.model.errors import MigrateError, UsageError
+from migrate.model.objects import uid_of
 from migrate.model.quantity import human, human_duration, human_rate
 
 if TYPE_CHECKING:
@@ -121,7 +124,8 @@ def download(
     if form is Format.DIR and output == "-":
         raise UsageError("a directory cannot be written to standard output", where="--output -", now="take --format tar.gz")
     of = place.subject(vm, snapshot, pvc)
-    wish = place.wish_of(of, ttl, token_secret, labels, annotations, passing=not keep_vme) if of is not None else None
+    reader = f"{socket.gethostname()}:{Path(output).absolute() if output != '-' else f'standard output of process {os.getpid()}'}"
+    wish = place.wish_of(of, ttl, token_secret, labels, annotations, passing="" if keep_vme else reader) if of is not None else None
     approach = place.approach_of(port_forward, service_url, insecure, ca)
     patience = place.duration(readiness_timeout, "--readiness-timeout")
     if local_port is not None:
@@ -129,8 +133,8 @@ def download(
     with ExitStack() as stack:
         cluster, name = place.open_export(stack, name, context, namespace, files)
         exports = Exports(cluster, SystemClock())
-        made = exports.create(name, wish)[1] if wish is not None else False
-        made = made or exports.passing(name)
+        if wish is not None:
+            exports.create(name, wish, tell=say)
         meter = Meter(volume or name, events)
         taking = _Taking(exports, name, volume, form, output, streams=streams, tight=tight, meter=meter)
         try:
@@ -139,24 +143,25 @@ def download(
                 approach,
                 taking.read,
                 again=wish,
+                reader=reader,
                 patience=patience,
                 retries=retry,
                 tell=say,
                 moved=lambda: meter.done,
             )
-        except (MigrateError, KeyboardInterrupt):
+        except (MigrateError, KeyboardInterrupt, BrokenPipeError):
             meter.end()
-            if made:
-                say(
-                    f"the export {name} stays, so that the same command goes on; remove it: migrate export delete {cluster.context}:"
-                    f"{cluster.namespace}/{name}"
-                )
+            if output == "-":
+                with suppress(MigrateError):
+                    exports.leave(name, taking.uid, reader, through=False)
+            if wish is not None or taking.uid:
+                place_of = f"{cluster.context}:{cluster.namespace}/{name}"
+                say(f"the export {name} stays, so that the same command goes on; remove it: migrate export delete {place_of}")
             raise
         meter.end()
-        if delete_vme or (made and not keep_vme):
-            exports.delete(name)
-            say(f"export {name} is removed")
         _tell(got, taking, events)
+        if words := exports.leave(name, taking.uid, reader, remove=True if delete_vme else False if keep_vme else None):
+            say(words)
 
 
 @opens_clusters
@@ -187,7 +192,7 @@ def files_(
     with ExitStack() as stack:
         cluster, name = place.open_export(stack, name, context, namespace, files)
         exports = Exports(cluster, SystemClock())
-        whole = Stream(sys.stdout.buffer.write)
+        whole = Stream(_pour)
 
         def read(opened: Open) -> None:
             claim, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
@@ -218,6 +223,8 @@ class _Taking:
     streams: int
     tight: bool
     meter: Meter
+    uid: str = ""
+    """Of the export that is read."""
     claim: str = ""
     format: str = ""
     stream: Stream | None = None
@@ -229,12 +236,13 @@ class _Taking:
         from migrate.transfer import download, folder, packed
         from migrate.transfer.stream import Stream
 
+        self.uid = uid_of(opened.export)
         wanted = (self.form.value,) if self.form is not None else FORMATS
         self.claim, self.format, url = choose(opened.links, export=self.name, volume=self.volume, formats=wanted)
         self.meter.what = self.claim
         state = f"{self.exports.state(opened)}/{self.claim}"
         if self.format == "raw" and self.output == "-":
-            self.stream = self.stream or Stream(sys.stdout.buffer.write)
+            self.stream = self.stream or Stream(_pour)
             return self.stream.read(opened.client, url, identity=state, moved=self.meter.see)
         if self.format == "raw":
             return download.raw(
@@ -253,9 +261,18 @@ class _Taking:
         raw = opened.links.volumes[self.claim].get("raw")
         disk = opened.client.size(raw) if self.format == "gzip" and raw else None
         if self.output == "-":
-            self.once = self.once or packed.Once(sys.stdout.buffer.write)
+            self.once = self.once or packed.Once(_pour)
             return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, moved=self.meter.see)
         return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, moved=self.meter.see)
+
+
+def _pour(piece: bytes) -> None:
+    """Write to standard output, nothing of it kept back: what it cannot take is said here. Raises Blocked."""
+    from migrate.transfer.landing import storing
+
+    with storing("standard output", now="see where it leads to, make room there, and run the same again"):
+        while piece:
+            piece = piece[os.write(sys.stdout.fileno(), piece) :]
 
 
 def _tell(got: Got, taking: _Taking, events: Output) -> None:

@@ -85,9 +85,9 @@ def subject(vm: str, snapshot: str, pvc: str) -> Subject | None:
 
 
 def wish_of(
-    of: Subject, ttl: str, token_secret: str, labels: list[str] | None, annotations: list[str] | None, *, passing: bool = False
+    of: Subject, ttl: str, token_secret: str, labels: list[str] | None, annotations: list[str] | None, *, passing: str = ""
 ) -> Wish:
-    """Gather what an export is to be; `passing`: it goes with its download. Raises UsageError."""
+    """Gather what an export is to be; `passing`: name of the download that it goes with. Raises UsageError."""
     from migrate.workflow.exports import Wish
 
     return Wish(
@@ -106,6 +106,13 @@ def approach_of(port_forward: bool, service_url: str, insecure: bool, ca: Path |
 
     if port_forward and service_url:
         raise UsageError("there are two ways given", where="--port-forward, --service-url", now="give one of them")
+    if ca is not None and (port_forward or service_url):
+        raise UsageError(
+            "a CA of the host outside was given, which this way does not pass",
+            where="--ca",
+            why="the server within is believed by the CA that the export names for it",
+            now="leave --ca out",
+        )
     return Approach(port_forward, service_url, insecure, pem_of(ca, "--ca"))
 
 

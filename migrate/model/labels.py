@@ -67,7 +67,8 @@ STARTED = f"{PREFIX}/started"
 each of its disks, with the claim that the guest will write to (reading/started.py): a VM can be deleted without its disks."""
 
 PASSING = f"{PREFIX}/made-for-a-download"
-"""Annotation on an export that `migrate export download` made for itself: it goes with the download, whichever try ends it."""
+"""Annotation on an export that `migrate export download` made for itself: JSON list of the downloads that read it (HOST:FILE). It goes with
+the one that ends last."""
 
 START_ASKED = f"{PREFIX}/start-asked"
 """Annotation on a target VM of run strategy Manual, written with that strategy once its instance is there: when. It is started once."""

@@ -205,7 +205,10 @@ _TABLE: dict[str, dict[str, Reason]] = {
         "StateLabelled": Reason("the label of TPM and EFI state is taken off the DataVolume; only its claim keeps it"),
         "Proven": Reason("every disk is proven"),
         "NotAsked": Reason("no proof was asked for (--verify off)"),
-        "HostNotTrusted": Reason("the export host cannot be trusted with the CA we have", "give it with --source-ca or --target-ca"),
+        "HostNotTrusted": Reason(
+            "the export host cannot be trusted with the CA we have",
+            "give it with --source-ca or --target-ca, to `migrate export` with --ca",
+        ),
         "DiskDiffers": Reason("a copy differs from its source", "`migrate undo`, then move anew; keep the report"),
     },
     "Target": {

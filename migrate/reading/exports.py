@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from migrate.model import labels
 from migrate.model.errors import UsageError
 from migrate.model.exports import Seen, Source, Subject
-from migrate.model.objects import Object, condition, dig, leaving, moment, name_of
+from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, leaving, moment, name_of, owned_by, uid_of
 from migrate.model.quantity import human_duration, to_bytes
 from migrate.reading.export import WORDS, Links, ended, links_of
 
@@ -75,6 +77,35 @@ def words_of(export: Object, *, now: datetime) -> str:
 def token_of(export: Object) -> str:
     """Name the Secret with the token: the one that was asked for, or that KubeVirt made."""
     return str(dig(export, "spec", "tokenSecretRef") or dig(export, "status", "tokenSecretRef") or "")
+
+
+def goes_with_another(secret: Object, export: Object) -> bool:
+    """Tell whether a token is on its way out with an earlier export of the same name: it would be taken away from under this one."""
+    owners = dig(secret, "metadata", "ownerReferences", default=())
+    earlier = any((owner.get("kind"), owner.get("name")) == ("VirtualMachineExport", name_of(export)) for owner in owners)
+    return leaving(secret) or (earlier and not owned_by(secret, uid_of(export)))
+
+
+def readers_of(export: Object | None) -> tuple[str, ...] | None:
+    """Name the downloads that an export was made for, or that joined in; None = it was not made for a download."""
+    if labels.PASSING not in annotations_of(export):
+        return None
+    try:
+        told = json.loads(annotations_of(export)[labels.PASSING])
+    except ValueError:
+        return ()
+    return tuple(str(one) for one in told) if isinstance(told, list) else ()
+
+
+def state_of(vm: Object) -> str:
+    """Name the state that the disks of a stopped VM are in; another one after every start.
+
+    The generation tells most starts apart. One of run strategy Manual or RerunOnFailure changes no spec; but then KubeVirt notes anew since
+    when there is no instance (condition Ready, reason VMINotExists).
+    """
+    ready = condition(vm, "Ready")
+    since = ready.since.isoformat() if ready is not None and ready.since is not None and not ready.true else "-"
+    return f"{uid_of(vm)}/{generation_of(vm)}/{since}"
 
 
 def choose(links: Links, *, export: str, volume: str, formats: Sequence[str]) -> tuple[str, str, str]:

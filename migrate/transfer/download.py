@@ -5,29 +5,26 @@ Until it is whole the file is called `NAME.part`, with a journal beside it. What
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import random
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from migrate.model.errors import Blocked, UsageError
-from migrate.model.quantity import human
+from migrate.model.errors import Blocked
 from migrate.transfer.export_client import ExportClient
-from migrate.transfer.journal import Journal, read_journal
+from migrate.transfer.journal import Journal, forget, read_journal
+from migrate.transfer.landing import beside, check_room, opened, storing, sync_directory
 from migrate.transfer.proof import Cancelled
 from migrate.transfer.ranges import FULL_RANGE_BYTES, READ_BYTES, Range, every
 
 STREAMS = 4
 KEEP_S = 5.0
 """So often the file is synced and the journal written: what a crash costs."""
+GO_ON = "make room there, and run the same again: what is there is kept and gone on with"
 _BLOCK = 64 * 1024
 """Unit of holes."""
 _ZEROS = bytes(_BLOCK)
@@ -54,6 +51,7 @@ def raw(
     identity: str,
     streams: int = STREAMS,
     tight: bool = False,
+    keep_s: float = KEEP_S,
     same: Callable[[], bool] = lambda: True,
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
@@ -61,23 +59,24 @@ def raw(
     """Read a raw link into a file, and go on with what an earlier try left. The file gets its name once it is whole and synced.
 
     `identity` names the disk and its state: what was read of another one is thrown away. `same` is asked at the end whether the disk is
-    still in that state. `streams` ranges are read at once. `tight`: begin although the disk does not fit, since holes take no room.
-    `moved` is told the bytes that are there and the bytes of the disk.
-    Raises UsageError, Blocked (no room, somebody else writes the file), Cancelled, and what ExportClient raises.
+    still in that state. `keep_s`: see KEEP_S. `streams` ranges are read at once. `tight`: begin although the disk does not fit, since
+    holes take no room. `moved` is told the bytes that are there and the bytes of the disk.
+    Raises UsageError, Blocked (no room, somebody else writes the file), Cancelled, and what ExportClient raises. Whatever ends it, what
+    is there is noted at once, and a host that is silent is not waited for.
     """
-    stop = cancelled or threading.Event()
-    size = client.size(url, stop)
+    asked = cancelled or threading.Event()
+    size = client.size(url, asked)
     part = beside(output, ".part")
-    with opened(part) as file:
-        work = _Download(client, url, file, Journal(identity, size), beside(output, ".part.json"), moved, stop)
+    with storing(str(part), now=GO_ON), opened(part) as file:
+        work = _Download(client, url, file, Journal(identity, size), beside(output, ".part.json"), moved, asked, keep_s)
         work.take_up()
         if not tight:
-            _check_room(output, size - os.fstat(file).st_blocks * 512)
+            check_room(output, size - os.fstat(file).st_blocks * 512)
         os.ftruncate(file, size)
         digest = work.run(streams)
         os.fsync(file)
         if not same():
-            work.path.unlink(missing_ok=True)
+            forget(work.path)
             raise Blocked(
                 "the disk changed while it was read",
                 where=str(part),
@@ -85,14 +84,9 @@ def raw(
                 now="run the same again: it is read anew",
             )
         part.replace(output)
-        work.path.unlink(missing_ok=True)
-    sync_directory(output.parent)
+        forget(work.path)
+        sync_directory(output.parent)
     return Got(size, digest, work.read_bytes)
-
-
-def beside(output: Path, ending: str) -> Path:
-    """Return the name of what stands beside a file until it is whole."""
-    return output.with_name(output.name + ending)
 
 
 @dataclass(slots=True)
@@ -105,7 +99,13 @@ class _Download:
     journal: Journal
     path: Path
     moved: Callable[[int, int], None]
-    cancelled: threading.Event
+    asked: threading.Event
+    """The caller wants no more."""
+    keep_s: float
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Nobody waits for the readers any more, whatever the cause."""
+    writing: int = 0
+    """So many readers are just writing."""
     new: bool = False
     """The file was empty: what is not read yet are holes."""
     read_bytes: int = 0
@@ -124,45 +124,58 @@ class _Download:
             self.there = sum(one.bytes for one in earlier.have)
             self.reached.update((one.start, one.stop) for one in earlier.have)
             return
-        self.path.unlink(missing_ok=True)
+        forget(self.path)
         os.ftruncate(self.file, 0)
         self.new = True
 
     def run(self, streams: int) -> str:
-        """Read what is left; return the digest of the whole. However it ends, the journal says what is there."""
-        left = self.journal.left
-        self._tell(0)
-        with ThreadPoolExecutor(max(1, min(streams, len(left)))) as readers:
-            for part in left:
-                readers.submit(self._read, part)
-            try:
-                return self._hash()
-            except BaseException as error:
-                self._fail(error)
-                readers.shutdown(cancel_futures=True)
-                if self.read_bytes:
-                    self._keep()
-                raise
+        """Read what is left; return the digest of the whole. However it ends, the journal says what is there, and nobody writes any more.
 
-    def _read(self, part: Range) -> None:
-        """Read a range, or the rest of one, into its place. The first trouble ends the others, too."""
-        key, at = part.start - part.start % FULL_RANGE_BYTES, part.start
+        Readers are not waited for: one whose host is silent learns a minute later that it is over.
+        """
+        left = iter(self.journal.left)
+        self._tell(0)
         try:
-            for piece in self.client.pieces(self.url, part, of=self.journal.bytes, cancelled=self.cancelled):
-                self._check()
-                put(self.file, piece, at, empty=self.new)
-                at += len(piece)
-                with self.news:
-                    self.reached[key] = at
-                    self._tell(len(piece))
-                    if at == part.stop:
-                        self.news.notify()
+            for _ in range(min(streams, len(self.journal.left))):
+                threading.Thread(target=self._reader, args=(left,), name="download", daemon=True).start()
+            return self._hash()
+        except BaseException as error:
+            self._fail(error)
+            with self.news:
+                while self.writing:
+                    self.news.wait()
+            if self.read_bytes:
+                self._keep()
+            raise
+
+    def _reader(self, left: Iterator[Range]) -> None:
+        """Read what no other reader has begun. The first trouble ends the others, too."""
+        try:
+            for part in left:
+                self._read(part)
         except BaseException as error:
             self._fail(error)
 
-    def _check(self) -> None:
-        if self.failed is not None or self.cancelled.is_set():
-            raise Cancelled
+    def _read(self, part: Range) -> None:
+        """Read a range, or the rest of one, into its place."""
+        key, at = part.start - part.start % FULL_RANGE_BYTES, part.start
+        for piece in self.client.pieces(self.url, part, of=self.journal.bytes, cancelled=self.ended):
+            with self.news:
+                if self.ended.is_set() or self.asked.is_set():
+                    raise Cancelled
+                self.writing += 1
+            written = 0
+            try:
+                put(self.file, piece, at, empty=self.new)
+                written = len(piece)
+            finally:
+                at += written
+                with self.news:
+                    self.writing -= 1
+                    self.reached[key] = at
+                    if at == part.stop or self.ended.is_set():
+                        self.news.notify()
+                    self._tell(written)
 
     def _tell(self, read_bytes: int) -> None:
         self.read_bytes += read_bytes
@@ -172,6 +185,7 @@ class _Download:
     def _fail(self, error: BaseException) -> None:
         with self.news:
             self.failed = self.failed or error
+            self.ended.set()
             self.news.notify()
 
     def _hash(self) -> str:
@@ -185,19 +199,21 @@ class _Download:
         return f"sha256:{hashed.hexdigest()}"
 
     def _filled(self, part: Range) -> bool:
-        """Wait until a range is filled, a second at most. Raises what a reader met."""
+        """Wait until a range is filled, a second at most. Raises what a reader met, Cancelled when the caller wants no more."""
         with self.news:
             if self._at(part) < part.stop and self.failed is None:
-                self.news.wait(1)
+                self.news.wait(min(1.0, self.keep_s))
             if self.failed is not None:
                 raise self.failed
+            if self.asked.is_set():
+                raise Cancelled
             return self._at(part) == part.stop
 
     def _at(self, part: Range) -> int:
         return self.reached.get(part.start, part.start)
 
     def _keep_now_and_then(self) -> None:
-        if time.monotonic() - self.kept_at >= KEEP_S:
+        if time.monotonic() - self.kept_at >= self.keep_s:
             self._keep()
 
     def _keep(self) -> None:
@@ -214,7 +230,7 @@ class _Download:
         for start in starts:
             stop = next(one.stop for one in reversed(have) if one.start <= start)
             piece = Range(start, min(start + READ_BYTES, stop))
-            now = b"".join(self.client.pieces(self.url, piece, of=self.journal.bytes, cancelled=self.cancelled))
+            now = b"".join(self.client.pieces(self.url, piece, of=self.journal.bytes, cancelled=self.asked))
             if os.pread(self.file, piece.bytes, piece.start) != now:
                 return False
         return True
@@ -239,46 +255,3 @@ def _write(file: int, block: bytes, at: int) -> None:
     while block:
         written = os.pwrite(file, block, at)
         block, at = block[written:], at + written
-
-
-@contextlib.contextmanager
-def opened(part: Path) -> Iterator[int]:
-    """Open the unfinished file for one writer at a time. Raises UsageError, Blocked."""
-    try:
-        file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UsageError(
-            f"{part} cannot be written", where="--output", why=str(error), now="name a file in a directory of yours"
-        ) from error
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Blocked(
-                f"another process downloads to {part}", where="--output", now="let it end, or name another file", why="it holds its lock"
-            ) from None
-        if not part.exists() or part.stat().st_ino != os.fstat(file).st_ino:
-            raise Blocked(f"another process has just ended a download to {part}", where="--output", now="see whether its file will do")
-        yield file
-    finally:
-        os.close(file)
-
-
-def _check_room(output: Path, wanted: int) -> None:
-    free = shutil.disk_usage(output.parent).free
-    if wanted > free:
-        raise Blocked(
-            f"{output} does not fit: {human(wanted)} are to come, {human(free)} are free",
-            where=str(output.parent),
-            why="a disk may need its full size; holes in it take no room, but nobody knows how many there are",
-            now="make room, or begin all the same with --tight",
-        )
-
-
-def sync_directory(path: Path) -> None:
-    """Make names in a directory outlive a crash."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

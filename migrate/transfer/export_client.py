@@ -44,17 +44,26 @@ class ExportClient:
     """One export host, one CA, one token. Safe to use from several threads at once."""
 
     def __init__(
-        self, *, ca_pem: str, token: str, clock: Clock, streams: int = 4, forward: Way | None = None, insecure: bool = False
+        self,
+        *,
+        ca_pem: str,
+        token: str,
+        clock: Clock,
+        streams: int = 4,
+        forward: Way | None = None,
+        insecure: bool = False,
+        distrusted: str = "give its CA as a PEM file with --source-ca or --target-ca",
     ) -> None:
         """`ca_pem` is PEM text, "" for the system's roots alone; `token` "" sends none; `streams` is how many connections are kept.
 
         With `forward` every connection goes that way, whatever host the URL names; its certificate must be for that host all the same.
-        `insecure`: whoever answers is believed, as the user said.
+        `insecure`: whoever answers is believed, as the user said. `distrusted`: what to do about a certificate that is refused.
         """
         self._tls = trust.blind() if insecure else trust.context(ca_pem)
         self._headers = {"user-agent": USER_AGENT} | ({TOKEN_HEADER: token} if token else {})
         self._clock = clock
         self._streams = streams
+        self._distrusted = distrusted
         self._forward = forward
         self._bulk: urllib3.PoolManager | None = None
         self._lock = threading.Lock()
@@ -74,7 +83,7 @@ class ExportClient:
             ):
                 return answer.status_code
         except httpx.TransportError as error:
-            _raise_distrust(error, url)
+            _raise_distrust(error, url, self._distrusted)
             raise Unreachable(
                 "the export host does not answer",
                 where=host_of(url),
@@ -185,7 +194,7 @@ class ExportClient:
                 timeout=urllib3.Timeout(connect=CONNECT_S, read=read_s),
             )
         except HTTPError as error:
-            _raise_distrust(error, url)
+            _raise_distrust(error, url, self._distrusted)
             raise Interrupted(self._words(error)) from None
 
     def _words(self, error: Exception) -> str:
@@ -269,8 +278,7 @@ def _refused(what: str, url: str, status: int) -> Refused:
     return Refused(what, where=url, why=f"status {status}", now=now, status=status)
 
 
-def _raise_distrust(error: Exception, url: str) -> None:
+def _raise_distrust(error: Exception, url: str, now: str) -> None:
     words = trust.distrust(error)
     if words:
-        now = "give its CA as a PEM file with --source-ca or --target-ca"
         raise NotTrusted("the certificate of the export host is not trusted", where=host_of(url), why=words, now=now) from None

@@ -14,6 +14,7 @@ from migrate.transfer import download
 from migrate.transfer.archive import LEFT_OUT
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
+from migrate.transfer.landing import storing
 
 MOST_LISTING_BYTES = 64 * 1024 * 1024
 
@@ -93,12 +94,14 @@ def fetch_all(
 
     Owners, modes and links are not told by listings: tar.gz brings them. Return how many files and bytes. Raises as `download.raw` does.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    with storing(str(output), now=download.GO_ON):
+        output.mkdir(parents=True, exist_ok=True)
     files, size = 0, 0
     for entry in tree(client, root):
         place = output / entry.path
         if entry.directory:
-            place.mkdir(exist_ok=True)
+            with storing(str(place), now=download.GO_ON):
+                place.mkdir(exist_ok=True)
             continue
         moved(entry.path)
         size += fetch(client, root, entry.path, place, identity=identity, cancelled=cancelled).bytes

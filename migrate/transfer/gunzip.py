@@ -18,6 +18,8 @@ class Gunzip:
 
     def __init__(self) -> None:
         self._member = isal_zlib.decompressobj(_GZIP)
+        self.bytes = 0
+        """Unpacked so far."""
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Yield what a piece unpacks to. Raises Interrupted for what is no gzip or corrupt: the next try may be better."""
@@ -26,6 +28,7 @@ class Gunzip:
                 if self._member.eof:
                     self._member = isal_zlib.decompressobj(_GZIP)
                 if plain := self._member.decompress(piece, MOST_BYTES):
+                    self.bytes += len(plain)
                     yield plain
                 piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
         except isal_zlib.error as error:  # type: ignore[misc]

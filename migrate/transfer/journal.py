@@ -36,12 +36,22 @@ class Journal:
 
     def write(self, path: Path) -> None:
         """Put the journal in its place in one go; whoever is killed meanwhile leaves the older one."""
-        young = path.with_name(path.name + ".new")
+        young = _young(path)
         with young.open("w", encoding="utf-8") as file:
             file.write(self.to_json())
             file.flush()
             os.fsync(file.fileno())
         young.replace(path)
+
+
+def forget(path: Path) -> None:
+    """Remove a journal, and what a kill left of the next one."""
+    path.unlink(missing_ok=True)
+    _young(path).unlink(missing_ok=True)
+
+
+def _young(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def read_journal(path: Path, *, identity: str, size: int) -> Journal | None:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from migrate.model.errors import Unreachable
+from migrate.model.errors import Blocked
 from migrate.transfer.archive import END_OF_ARCHIVE
-from migrate.transfer.download import Got, beside, opened, sync_directory
+from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.gunzip import Gunzip
+from migrate.transfer.landing import beside, opened, storing, sync_directory
 from migrate.transfer.patience import Interrupted
 from migrate.transfer.proof import Cancelled
 
@@ -26,7 +27,7 @@ class Sink(Protocol):
     """Where packed bytes go."""
 
     def begin(self) -> None:
-        """Forget what came so far: the stream starts anew. Raises Unreachable where that cannot be."""
+        """Forget what came so far: the stream starts anew. Raises Blocked where that cannot be."""
         ...
 
     def write(self, piece: bytes) -> None:
@@ -50,11 +51,11 @@ def to_file(
     Raises UsageError, Blocked, Cancelled, and what `ExportClient.whole` raises.
     """
     part = beside(output, ".part")
-    with opened(part) as file:
+    with storing(str(part), now="make room there, and run the same again: it is read anew"), opened(part) as file:
         got = to_sink(client, url, _File(file), disk_bytes=disk_bytes, moved=moved, cancelled=cancelled)
         os.fsync(file)
         part.replace(output)
-    sync_directory(output.parent)
+        sync_directory(output.parent)
     return got
 
 
@@ -69,10 +70,27 @@ def to_sink(
 ) -> Got:
     """Send a packed stream on, piece by piece; see `to_file`."""
     stop = cancelled or threading.Event()
+    ends: list[int] = []
 
     def take(pieces: Iterator[bytes]) -> Got:
         sink.begin()
-        stream, hashed, unpacked, arrived, tail = Gunzip(), hashlib.sha256(), 0, 0, b""
+        stream = Gunzip()
+        try:
+            return through(pieces, stream)
+        except Interrupted as trouble:
+            if stream.bytes and stream.bytes in ends[-1:]:
+                raise Blocked(
+                    "the stream broke twice at the same place",
+                    where=url,
+                    why=f"{trouble}; after {stream.bytes} unpacked bytes, both times",
+                    now="see the log of the export's server pod: it ends a stream also where it cannot read the claim; "
+                    + ("or take --format raw" if disk_bytes is not None else "or take --format dir"),
+                ) from None
+            ends.append(stream.bytes)
+            raise
+
+    def through(pieces: Iterator[bytes], stream: Gunzip) -> Got:
+        hashed, arrived, tail = hashlib.sha256(), 0, b""
         for piece in pieces:
             if stop.is_set():
                 raise Cancelled
@@ -80,11 +98,10 @@ def to_sink(
             arrived += len(piece)
             for plain in stream.feed(piece):
                 hashed.update(plain)
-                unpacked += len(plain)
                 tail = (tail + plain[-len(END_OF_ARCHIVE) :])[-len(END_OF_ARCHIVE) :]
-            moved(unpacked, disk_bytes or 0)
-        if disk_bytes is not None and (unpacked != disk_bytes or not stream.ended):
-            raise Interrupted(f"the stream ends after {unpacked} of {disk_bytes} bytes")
+            moved(stream.bytes, disk_bytes or 0)
+        if disk_bytes is not None and (stream.bytes != disk_bytes or not stream.ended):
+            raise Interrupted(f"the stream ends after {stream.bytes} of {disk_bytes} bytes")
         if disk_bytes is None and (tail != END_OF_ARCHIVE or not stream.ended):
             raise Interrupted("the archive ends early")
         return Got(arrived, f"sha256:{hashed.hexdigest()}", arrived)
@@ -114,7 +131,7 @@ class Once:
 
     def begin(self) -> None:
         if self._begun:
-            raise Unreachable(
+            raise Blocked(
                 "the stream broke, and what was written to standard output cannot be taken back",
                 where="--output -",
                 why="it is packed on the way, so it can only be read anew from its start",

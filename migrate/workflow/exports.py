@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,16 +13,16 @@ from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked, MigrateError, Refused, Stalled, Taken, Unreachable, UsageError
 from migrate.model.exports import Seen, Subject
-from migrate.model.objects import Object, annotations_of, generation_of, leaving, uid_of
+from migrate.model.objects import Object, leaving, uid_of
 from migrate.model.quantity import human_duration
 from migrate.reading.export import Links, ended, links_of
-from migrate.reading.exports import see, subject_of, token_of, words_of
+from migrate.reading.exports import see, state_of, subject_of, token_of, words_of
 from migrate.rendering import exports as rendering
 from migrate.steps import exporting, forwarding
 from migrate.transfer.export_client import ExportClient, NotTrusted
 from migrate.transfer.straight import Straight, Way
+from migrate.workflow import export_tokens, passing
 
-TOKEN_LENGTH = 20
 LOOK_S = 1.0
 TELL_S = 10.0
 """After so many seconds the same words are said again: silence never lasts."""
@@ -59,8 +57,8 @@ class Wish:
     """A Secret of the user's; "" = one is made."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
-    passing: bool = False
-    """It is made for one download and goes with it."""
+    passing: str = ""
+    """It is made for the download of that name and goes with it; "" = it stays, also one that was made for a download before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +94,15 @@ class Exports:
         claims = {claim: found for claim in _claims(export) if (found := self._cluster.get(PVC, claim)) is not None}
         return see(export, claims, now=self._clock.now())
 
-    def create(self, name: str, wish: Wish) -> tuple[Object, bool]:
+    def create(self, name: str, wish: Wish, *, tell: Callable[[str], None] = lambda _: None) -> tuple[Object, bool]:
         """Make an export and its token, or complete what an earlier try made. Return it, and whether it is new.
 
-        Raises Taken when there is one of that name of something else, UsageError for a token Secret that is not there or a missing source.
+        Raises Taken when there is one of that name of something else, UsageError for a token Secret that is not there or a missing source,
+        Stalled when what an earlier export of that name left does not go.
         """
         found = self._cluster.get(EXPORT, name)
         if found is not None and not leaving(found) and subject_of(found) != wish.subject:
-            raise Taken(
-                f"there is an export {name} already, of {subject_of(found) or 'something else'}",
-                where=f"{self._cluster.context}, namespace {self._cluster.namespace}",
-                now=f"choose another name, or remove it: migrate export delete {name}",
-            )
+            raise self._taken(name, found)
         self._check(wish)
         if found is not None and (leaving(found) or ended(found, now=self._clock.now())):
             self._gone(name, found)
@@ -118,18 +113,18 @@ class Exports:
                 self._cluster.namespace,
                 wish.subject,
                 version=self._cluster.served_version(EXPORT),
-                token_secret=wish.token_secret or f"secret-{name}",
+                token_secret=wish.token_secret or export_tokens.name_for(name),
                 ttl=wish.ttl,
                 labels=wish.labels,
-                annotations={**wish.annotations, **({labels.PASSING: "true"} if wish.passing else {})},
+                annotations={**wish.annotations, **({labels.PASSING: passing.mark([wish.passing])} if wish.passing else {})},
             )
-            export = self._cluster.create(new)[0]
+            export: Object = self._cluster.create(new, there_ok=True)[0]
+            if subject_of(export) != wish.subject:
+                raise self._taken(name, export)
         else:
-            export = found
-        if not wish.token_secret and token_of(export) == f"secret-{name}" and self._cluster.get(SECRET, f"secret-{name}") is None:
-            alphabet = string.ascii_letters + string.digits
-            text = "".join(secrets.choice(alphabet) for _ in range(TOKEN_LENGTH))
-            self._cluster.create(rendering.token(f"secret-{name}", text, owner=export), there_ok=True)
+            export = found if wish.passing else passing.keep(self._cluster, found)
+        if not wish.token_secret and token_of(export) == export_tokens.name_for(name):
+            export_tokens.make(self._cluster, self._clock, export, tell=tell)
         return export, found is None
 
     def delete(self, name: str) -> bool:
@@ -139,9 +134,9 @@ class Exports:
             self._cluster.delete(EXPORT, name, uid=uid_of(found))
         return found is not None
 
-    def passing(self, name: str) -> bool:
-        """Tell whether an export was made for a download, by this command or by an earlier one that was cut."""
-        return labels.PASSING in annotations_of(self._cluster.get(EXPORT, name))
+    def leave(self, name: str, uid: str, reader: str, *, remove: bool | None = None, through: bool = True) -> str:
+        """End a download; see `passing.leave`."""
+        return passing.leave(self._cluster, name, uid, reader, remove=remove, through=through)
 
     def ready(self, name: str, approach: Approach, *, patience: timedelta, tell: Callable[[str], None]) -> Open:
         """Wait until an export is ready and can be reached, and say meanwhile what it waits for. Raises Stalled, UsageError, Blocked."""
@@ -149,7 +144,7 @@ class Exports:
         while True:
             export = self._found(name)
             links = links_of(export, inside=approach.inside)
-            token = exporting.secret_text(self._cluster.get(SECRET, token_of(export))) if token_of(export) else ""
+            token = export_tokens.of(self._cluster, export, token_of(export))
             if links is not None and token:
                 return Open(export, links, token, self._client(name, links, token, approach))
             now, words = self._clock.monotonic(), words_of(export, now=self._clock.now())
@@ -171,6 +166,7 @@ class Exports:
         read: Callable[[Open], T],
         *,
         again: Wish | None,
+        reader: str = "",
         patience: timedelta,
         retries: int = RETRIES,
         tell: Callable[[str], None],
@@ -178,16 +174,19 @@ class Exports:
     ) -> T:
         """Let `read` read an export, and again where it broke: another pod, token, certificate or export is found by looking anew.
 
-        `again`: what to make the export of once it is gone. `moved`: bytes so far; `retries` tries in a row without any are the end.
+        `again`: what to make the export of once it is gone. `reader`: name of this download, written on an export that was made for one,
+        so that nobody takes it away meanwhile. `moved`: bytes so far; `retries` tries in a row without any are the end.
         What is not there (404) is asked for once more, and not again unless the export has changed. Raises what `read` raises in the end.
         """
         tries, before, missing = 0, moved(), tuple[object, ...]()
         while True:
             if again is not None and self._cluster.get(EXPORT, name) is None:
-                self.create(name, again)
+                self.create(name, again, tell=tell)
             opened = self.ready(name, approach, patience=patience, tell=tell)
             try:
-                return read(opened)
+                if passing.joins(self._cluster, opened.export, reader):
+                    return read(opened)
+                tell(f"export {name} changed; looking at it anew")
             except (Refused, NotTrusted, Unreachable) as error:
                 status = error.status if isinstance(error, Refused) else 0
                 if status not in (0, 401, 403, 404) or (status == 404 and opened.facts == missing):
@@ -205,15 +204,14 @@ class Exports:
     def state(self, opened: Open) -> str:
         """Name what is read, and the state that it is in: a download that is gone on with must be of the very same.
 
-        A VM's disks change with a start, which its generation mostly tells; a snapshot does not change; of a bare claim nobody knows more
-        than that its export went on.
+        A VM's disks change with a start (see `state_of`); a snapshot does not change; of a bare claim nobody knows more than that its
+        export went on.
         """
         subject = subject_of(opened.export)
         found = self._cluster.get(_KINDS[subject.source], subject.name) if subject is not None else None
         if subject is None or found is None or _KINDS[subject.source] is PVC:
             return f"{self._cluster.uid()}/{uid_of(opened.export)}"
-        generation = f"/{generation_of(found)}" if _KINDS[subject.source] is VM else ""
-        return f"{self._cluster.uid()}/{uid_of(found)}{generation}"
+        return f"{self._cluster.uid()}/{state_of(found) if _KINDS[subject.source] is VM else uid_of(found)}"
 
     def _client(self, name: str, links: Links, token: str, approach: Approach) -> ExportClient:
         way: Way | None = None
@@ -223,7 +221,19 @@ class Exports:
             where = f"{self._cluster.context}, export {name}"
             way = forwarding.way_to(self._cluster, lambda: exporting.exporter_pods(self._cluster, name), where=where)
         ca = links.cert if approach.inside else approach.ca_pem or links.cert
-        return ExportClient(ca_pem=ca, token=token, clock=self._clock, forward=way, insecure=approach.insecure)
+        now = (
+            "it is not vouched for by the CA that the export names: see who answers there"
+            if approach.inside
+            else "give its CA with --ca FILE"
+        )
+        return ExportClient(
+            ca_pem=ca,
+            token=token,
+            clock=self._clock,
+            forward=way,
+            insecure=approach.insecure,
+            distrusted=f"{now}, or believe whoever answers with --insecure",
+        )
 
     def _found(self, name: str) -> Object:
         export = self._cluster.get(EXPORT, name)
@@ -235,6 +245,13 @@ class Exports:
                 now="list them: migrate export list; make one: migrate export create, or download with --vm, --snapshot or --pvc",
             )
         return export
+
+    def _taken(self, name: str, found: Object) -> Taken:
+        return Taken(
+            f"there is an export {name} already, of {subject_of(found) or 'something else'}",
+            where=f"{self._cluster.context}, namespace {self._cluster.namespace}",
+            now=f"choose another name, or remove it: migrate export delete {name}",
+        )
 
     def _check(self, wish: Wish) -> None:
         """Say at once what would leave the export pending for ever."""

@@ -152,6 +152,8 @@ def test_a_host_that_is_not_vouched_for(shell: Shell, plant: Plant, lab: Lab) ->
     lab.east.trouble.set("links", "swap")
     refused = shell("export", "download", "no", "--vm", flow.name, "--format", "raw", "--output", "disk", "--retry", "0", *PLACE, code=3)
     assert "not trusted" in refused.stderr
+    assert "--ca FILE" in refused.stderr
+    assert "--source-ca" not in refused.stderr
     assert "stays, so that the same command goes on" in refused.stderr
     shell("export", "download", "no", "--vm", flow.name, "--format", "raw", "--output", "disk", "--insecure", *PLACE)
     assert digest_of(shell.directory / "work" / "disk") == digest(lab, flow)
@@ -372,6 +374,10 @@ def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -
     assert "give --output FILE" in shell("export", "download", "n", "--vm", flow.name, *PLACE, code=2).stderr
     both = ("--port-forward", "--service-url", "x:1")
     assert "two ways" in shell("export", "download", "n", "--vm", flow.name, "--output", "x", *both, *PLACE, code=2).stderr
+    ca = shell.directory / "ca.pem"
+    ca.write_text("-----BEGIN CERTIFICATE-----")
+    inside = ("--ca", str(ca), "--port-forward")
+    assert "leave --ca out" in shell("export", "download", "n", "--vm", flow.name, "--output", "x", *inside, *PLACE, code=2).stderr
     assert (
         "cannot be written to standard output"
         in shell("export", "download", "n", "--format", "dir", "--output", "-", *PLACE, code=2).stderr

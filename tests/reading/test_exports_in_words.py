@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from migrate.model import labels
 from migrate.model.errors import UsageError
 from migrate.reading.export import Links
-from migrate.reading.exports import FORMATS, choose, see, words_of
+from migrate.reading.exports import FORMATS, choose, goes_with_another, readers_of, see, state_of, words_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BOTH = {"raw": "https://h/raw", "gzip": "https://h/gz"}
@@ -82,3 +83,40 @@ def test_what_cannot_be_taken(volumes: dict[str, dict[str, str]], volume: str, f
     """It is said what there is instead."""
     with pytest.raises(UsageError, match=words):
         choose(Links(volumes), export="e", volume=volume, formats=formats)
+
+
+@pytest.mark.parametrize(
+    ("owner", "leaves", "goes"),
+    [
+        (None, False, False),
+        (("VirtualMachineExport", "e", "new"), False, False),
+        (("VirtualMachineExport", "e", "old"), False, True),
+        (("VirtualMachineExport", "other", "old"), False, False),
+        (("VirtualMachine", "e", "old"), False, False),
+        (("VirtualMachineExport", "e", "new"), True, True),
+    ],
+)
+def test_a_token_of_an_earlier_export_does_not_count(owner: tuple[str, str, str] | None, leaves: bool, goes: bool) -> None:
+    """It is collected with the one that owns it, which had the same name and another uid; what has no such owner is the user's."""
+    metadata: dict[str, Any] = {"name": "secret-e"} | ({"deletionTimestamp": "2026-11-22T12:00:00Z"} if leaves else {})
+    if owner is not None:
+        metadata["ownerReferences"] = [dict(zip(("kind", "name", "uid"), owner, strict=True))]
+    assert goes_with_another({"metadata": metadata}, {"metadata": {"name": "e", "uid": "new"}}) is goes
+
+
+def test_a_start_is_another_state() -> None:
+    """By its generation, by its uid, and by the time since when KubeVirt sees no instance; the same VM at rest is the same state."""
+
+    def vm(uid: str = "u", generation: int = 1, status: str = "False", since: str = "2026-11-22T12:00:00Z") -> dict[str, Any]:
+        ready = {"type": "Ready", "status": status, "reason": "VMINotExists", "lastTransitionTime": since}
+        return {"metadata": {"uid": uid, "generation": generation}, "status": {"conditions": [ready]}}
+
+    others = [vm(uid="v"), vm(generation=2), vm(since="2026-11-22T12:00:01Z"), {"metadata": {"uid": "u", "generation": 1}}]
+    assert state_of(vm()) == state_of(vm())
+    assert len({state_of(one) for one in (vm(), *others)}) == 5
+
+
+@pytest.mark.parametrize(("value", "readers"), [(None, None), ("true", ()), ('["a:/x", "b:/y"]', ("a:/x", "b:/y")), ("[", ()), ("[]", ())])
+def test_who_reads_an_export(value: str | None, readers: tuple[str, ...] | None) -> None:
+    """Without the mark it is nobody's passing one; a mark that cannot be read names nobody."""
+    assert readers_of({"metadata": {"annotations": {labels.PASSING: value} if value is not None else {}}}) == readers

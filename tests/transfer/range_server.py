@@ -35,12 +35,15 @@ class RangeServer:
     disks: dict[str, bytes] = field(default_factory=dict)
     statuses: list[int] = field(default_factory=list)
     cut_after: list[int] = field(default_factory=list)
+    silent_after: list[int] = field(default_factory=list)
+    """After so many bytes of a body nothing comes any more, and the connection stands; -1 = not even a header comes."""
     ignore_ranges: bool = False
     redirect: str = ""
     total: int | None = None
     seen: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __enter__(self) -> RangeServer:
+        self._over = threading.Event()
         self._httpd = _Httpd(("127.0.0.1", 0), self._handler())
         self._httpd.daemon_threads = True
         self._httpd.socket = server_context(self.certificate).wrap_socket(self._httpd.socket, server_side=True)
@@ -49,6 +52,7 @@ class RangeServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._httpd.shutdown()
         self._httpd.server_close()
 
@@ -80,6 +84,9 @@ class RangeServer:
             def _answer(self, *, body: bool) -> None:
                 asked = self.headers.get("Range", "")
                 server.seen.append((self.command, self.path, asked))
+                if body and server.silent_after[:1] == [-1]:
+                    server.silent_after.pop(0)
+                    server._over.wait()
                 if server.statuses:
                     return self._plain(server.statuses.pop(0))
                 if server.redirect:
@@ -101,6 +108,11 @@ class RangeServer:
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 if not body:
+                    return None
+                if server.silent_after:
+                    self.wfile.write(data[: server.silent_after.pop(0)])
+                    self.close_connection = True
+                    server._over.wait()
                     return None
                 if server.cut_after:
                     self.wfile.write(data[: server.cut_after.pop(0)])
