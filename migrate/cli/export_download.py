@@ -24,6 +24,8 @@ from migrate.model.objects import uid_of
 from migrate.model.quantity import human, human_duration, human_rate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from migrate.transfer.download import Got
     from migrate.transfer.packed import Once
     from migrate.transfer.stream import Stream
@@ -197,13 +199,14 @@ def files_(
         def read(opened: Open) -> None:
             claim, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
             state = f"{exports.state(opened)}/{claim}"
+            same = _still(exports, opened, claim, state)
             if not output:
                 for entry in folder.entries(opened.client, root, path):
                     print(f"{entry.path}{'/' if entry.directory else ''}")
             elif output == "-":
-                whole.read(opened.client, folder.address(root, path.strip("/")), identity=state)
+                whole.read(opened.client, folder.address(root, path.strip("/")), identity=state, same=same)
             else:
-                got = folder.fetch(opened.client, root, path.strip("/"), Path(output), identity=state)
+                got = folder.fetch(opened.client, root, path.strip("/"), Path(output), identity=state, same=same)
                 say(f"{output}: {human(got.bytes)}, {got.digest}")
 
         if output and not path:
@@ -241,9 +244,10 @@ class _Taking:
         self.claim, self.format, url = choose(opened.links, export=self.name, volume=self.volume, formats=wanted)
         self.meter.what = self.claim
         state = f"{self.exports.state(opened)}/{self.claim}"
+        same = _still(self.exports, opened, self.claim, state)
         if self.format == "raw" and self.output == "-":
             self.stream = self.stream or Stream(_pour)
-            return self.stream.read(opened.client, url, identity=state, moved=self.meter.see)
+            return self.stream.read(opened.client, url, identity=state, same=same, moved=self.meter.see)
         if self.format == "raw":
             return download.raw(
                 opened.client,
@@ -252,11 +256,11 @@ class _Taking:
                 identity=state,
                 streams=self.streams,
                 tight=self.tight,
-                same=lambda: f"{self.exports.state(opened)}/{self.claim}" == state,
+                same=same,
                 moved=self.meter.see,
             )
         if self.format == "dir":
-            files, size = folder.fetch_all(opened.client, url, Path(self.output), identity=state, moved=say)
+            files, size = folder.fetch_all(opened.client, url, Path(self.output), identity=state, same=same, moved=say)
             return download.Got(size, f"{files} files", size)
         raw = opened.links.volumes[self.claim].get("raw")
         disk = opened.client.size(raw) if self.format == "gzip" and raw else None
@@ -264,6 +268,11 @@ class _Taking:
             self.once = self.once or packed.Once(_pour)
             return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, moved=self.meter.see)
         return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, moved=self.meter.see)
+
+
+def _still(exports: Exports, opened: Open, claim: str, state: str) -> Callable[[], bool]:
+    """Return what tells whether a volume is still in the state that it was in."""
+    return lambda: f"{exports.state(opened)}/{claim}" == state
 
 
 def _pour(piece: bytes) -> None:

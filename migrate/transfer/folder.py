@@ -87,6 +87,7 @@ def fetch_all(
     output: Path,
     *,
     identity: str,
+    same: Callable[[], bool] = lambda: True,
     moved: Callable[[str], None] = lambda _path: None,
     cancelled: threading.Event | None = None,
 ) -> tuple[int, int]:
@@ -104,11 +105,20 @@ def fetch_all(
                 place.mkdir(exist_ok=True)
             continue
         moved(entry.path)
-        size += fetch(client, root, entry.path, place, identity=identity, cancelled=cancelled).bytes
+        size += fetch(client, root, entry.path, place, identity=identity, same=same, cancelled=cancelled).bytes
         files += 1
     return files, size
 
 
-def fetch(client: ExportClient, root: str, path: str, output: Path, *, identity: str, cancelled: threading.Event | None = None) -> Got:
-    """Bring one file of a claim."""
-    return download.raw(client, address(root, path), output, identity=f"{identity}/{path}", cancelled=cancelled)
+def fetch(
+    client: ExportClient,
+    root: str,
+    path: str,
+    output: Path,
+    *,
+    identity: str,
+    same: Callable[[], bool] = lambda: True,
+    cancelled: threading.Event | None = None,
+) -> Got:
+    """Bring one file of a claim, as `download.raw` does."""
+    return download.raw(client, address(root, path), output, identity=f"{identity}/{path}", same=same, cancelled=cancelled)

@@ -28,22 +28,19 @@ class Stream:
         url: str,
         *,
         identity: str,
+        same: Callable[[], bool] = lambda: True,
         moved: Callable[[int, int], None] = lambda _done, _total: None,
         cancelled: threading.Event | None = None,
     ) -> Got:
         """Read what is left. `identity` names the disk and its state: half of one and half of another is no disk.
 
+        `same` is asked at the end whether it is still in that state: a client goes on by itself once a server is back.
         Raises Cancelled, Blocked for another state than before, and what ExportClient raises.
         """
         stop = cancelled or threading.Event()
         size = client.size(url, stop)
         if self.done and self._identity != f"{identity}/{size}":
-            raise Blocked(
-                "the disk changed while it was read, and what was written to standard output cannot be taken back",
-                where=url,
-                why="the VM was started or changed, or its export was made anew",
-                now="throw away what came, and run the same again",
-            )
+            raise _changed(url)
         self._identity = f"{identity}/{size}"
         for part in every(self.done, size):
             for piece in client.pieces(url, part, of=size, cancelled=stop):
@@ -53,4 +50,15 @@ class Stream:
                 self._write(piece)
                 self.done += len(piece)
                 moved(self.done, size)
+        if not same():
+            raise _changed(url)
         return Got(size, f"sha256:{self._hashed.hexdigest()}", size)
+
+
+def _changed(url: str) -> Blocked:
+    return Blocked(
+        "the disk changed while it was read, and what was written to standard output cannot be taken back",
+        where=url,
+        why="the VM was started or changed, or its export was made anew",
+        now="throw away what came, and run the same again",
+    )

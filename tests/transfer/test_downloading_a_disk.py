@@ -166,6 +166,13 @@ def test_a_stream_is_the_disk_in_order(server: RangeServer, client: ExportClient
         whole.read(client, url, identity="b")
 
 
+def test_a_stream_of_two_states_is_no_disk(server: RangeServer, client: ExportClient, url: str) -> None:
+    """The server was away while the VM ran, and the client went on by itself: asked at the end, and told before any digest is."""
+    server.cut_after += [MIB + 3]
+    with pytest.raises(Blocked, match="the disk changed"):
+        Stream(lambda _: None).read(client, url, identity="a", same=lambda: False)
+
+
 def test_a_disk_that_changed_meanwhile_gets_no_name(client: ExportClient, url: str, output: Path) -> None:
     """Asked at the end: what was read is of two states, so it is read anew by the next try."""
     with pytest.raises(Blocked, match="the disk changed"):
