@@ -286,14 +286,8 @@ def _pour(piece: bytes) -> None:
 
 def _tell(got: Got, taking: _Taking, events: Output) -> None:
     """Say what is here, where a digest is of the content, not of its packing."""
-    told = {
-        "schema": SCHEMA,
-        "volume": taking.claim,
-        "format": taking.format,
-        "output": taking.output,
-        "bytes": got.bytes,
-        "digest": got.digest,
-    }
+    told: dict[str, object] = {"schema": SCHEMA, "volume": taking.claim, "format": taking.format, "output": taking.output}
+    told |= {"bytes": got.bytes, "digest": got.digest}
     line = (
         json.dumps(told)
         if events is Output.JSON
