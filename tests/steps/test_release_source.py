@@ -75,18 +75,21 @@ def brought_by(scene: Scene, finished: bool = True) -> str:
 
 
 def test_who_brought_the_source_is_told_that_it_went_on(stage: Stage) -> None:
-    """Noted on the record of the migration that made it, before it is marked; taken off again by an undo, and only if it is ours."""
+    """Noted on the record of the migration that made it from the halt on; taken off last by an undo, and only if it is ours."""
     scene = stage(disks=())
-    name = brought_by(scene)
+    name, by = brought_by(scene), {labels.HALTED_BY: scene.x.migration.id}
     scene.to("start-target")
+    assert annotations_of(scene.east.get(CONFIGMAP, name)) == by
     assert scene.writes(lambda: scene.walk(STEP)) == ["patch configmaps", "patch virtualmachines"]
-    notes = annotations_of(scene.east.get(CONFIGMAP, name))
-    assert notes == {labels.HALTED_BY: scene.x.migration.id, labels.MOVED_TO: f"{scene.west.uid()}/shop/{scene.name}"}
+    gone = by | {labels.MOVED_TO: f"{scene.west.uid()}/shop/{scene.name}"}
+    assert annotations_of(scene.east.get(CONFIGMAP, name)) == gone
     scene.even_if_started()
     scene.undo(STEP)
+    assert annotations_of(scene.east.get(CONFIGMAP, name)) == gone
+    scene.undo("stop-source")
     assert annotations_of(scene.east.get(CONFIGMAP, name)) == {}
     scene.east.merge(CONFIGMAP, name, {"metadata": {"annotations": {labels.HALTED_BY: "a-third"}}})
-    assert scene.writes(lambda: scene.undo(STEP)) == []
+    assert scene.writes(lambda: scene.undo("stop-source")) == []
 
 
 def test_a_source_that_has_not_arrived_is_refused(stage: Stage) -> None:
