@@ -85,10 +85,14 @@ def target_started(x: Crossing) -> Problem | None:
 
 def _finished(x: Crossing) -> bool:
     """Tell whether the record says that this migration came to its good end; it does so until the way back has come to its own."""
+    known = _known(x)
+    return known is not None and known.outcome in (Outcome.MOVED, Outcome.COPIED)
+
+
+def _known(x: Crossing) -> Record | None:
+    """Return the record of this migration; None where there is none of ours."""
     record = x.target.get(CONFIGMAP, x.migration.names.record)
-    if record is None or not labels.is_ours(record, x.migration.id):
-        return False
-    return Record.of_data(dig(record, "data", default={})).outcome in (Outcome.MOVED, Outcome.COPIED)
+    return Record.of_data(dig(record, "data", default={})) if record is not None and labels.is_ours(record, x.migration.id) else None
 
 
 def half_undone(m: Migration, vm: Object | None) -> Problem | None:
@@ -120,10 +124,9 @@ def _ever_made(x: Crossing) -> bool:
     m, source = x.migration, x.source.get(VM, x.migration.source.name)
     if looks.released(x, source) or looks.started_at(x):
         return True
-    record = x.target.get(CONFIGMAP, m.names.record)
-    if not m.disks or record is None or not labels.is_ours(record, m.id):
+    known = _known(x) if m.disks else None
+    if known is None:
         return halted_by(source or {}) == m.id or looks.made_anything(x)
-    known = Record.of_data(dig(record, "data", default={}))
     made = any(tally.step in ("create-target", "start-target") and tally.acts for tally in known.steps)
     return made or known.ready is not None or known.outcome in (Outcome.MOVED, Outcome.COPIED)
 

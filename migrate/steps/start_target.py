@@ -66,7 +66,7 @@ class StartTarget:
         stands = x.migration.copies or looks.released(x, source) or looks.stands(x, source)
         if vm is None or was is None or not stands:
             return
-        going, at = strategies.on_target(was, x.migration.start), x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
+        going, at = strategies.on_target(was, x.migration.start), _now(x)
         begun = labels.STARTED in annotations_of(vm)
         theirs = not begun and _taken_over(x, vm, going)
         marked = (going.starts or theirs) and _mark(x, at, seen=theirs)
@@ -85,13 +85,17 @@ class StartTarget:
             if refusal is not None:
                 return refusal
             if started is not None:  # the halt takes away what tells of it, and this undo may be cut
-                _mark(x, x.clock.now().astimezone(UTC).isoformat(timespec="seconds"), seen=True)
+                _mark(x, _now(x), seen=True)
         stopped = going_back.target_stopped(x)
         if stopped.state is State.DONE and not x.even_if_started:  # what a guest wrote to keeps its note until it is deleted
             for volume in looks.disks_there(x):
                 if labels.STARTED in annotations_of(volume):
                     x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, patches.annotate(volume, {labels.STARTED: None})))
         return stopped
+
+
+def _now(x: Crossing) -> str:
+    return x.clock.now().astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _mark(x: Crossing, at: str, *, seen: bool) -> bool:

@@ -50,13 +50,14 @@ def holdings(target: Cluster, m: Migration, source: Cluster | None) -> Holdings:
     names = {*found.volumes, *found.claims}
     used = {*claims_of(vm or {}), *(claim_of(volume) for volume in dig(vmi, "spec", "volumes", default=()))}
     machine = labels.is_ours(dict(vm or {}), m.id) or bool(used & names)
-    halted = _halted_by(m, source)
+    here = _source_vm(m, source)
+    halted = halted_by(here) if here is not None else ""
     lost = [f"disk {disk.target}" for disk in m.disks if disk.target not in names]
     return Holdings(
         machine=machine,
         twin=halted != "" and labels_of(vm).get(labels.ID) == halted,
         lost=tuple(lost if machine else [f"VM {m.target}", *lost]),
-        half_undone=_half_undone(m, source),
+        half_undone=going_back.half_undone(m, here),
         moved_on=on,
         differing={disk.target: problem for disk in m.disks if (problem := proving.differs(disk, found)) is not None},
     )
@@ -77,16 +78,9 @@ def way_home(m: Migration, source: Cluster | None, target: Cluster, *, running: 
         return blind
 
 
-def _halted_by(m: Migration, source: Cluster | None) -> str:
+def _source_vm(m: Migration, source: Cluster | None) -> Object | None:
     try:
-        return halted_by(source.get(VM, m.source.name) or {}) if source is not None else ""
-    except MigrateError:
-        return ""
-
-
-def _half_undone(m: Migration, source: Cluster | None) -> Problem | None:
-    try:
-        return going_back.half_undone(m, source.get(VM, m.source.name)) if source is not None else None
+        return source.get(VM, m.source.name) if source is not None else None
     except MigrateError:
         return None
 

@@ -16,6 +16,7 @@ from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import MigrateError
 from migrate.model.migration import Names, Options
+from migrate.model.objects import annotations_of
 from migrate.model.observation import State
 from migrate.model.refs import VMRef
 from migrate.model.report import Event, Report
@@ -178,9 +179,8 @@ class Flow:
     def unequal(self) -> list[str]:
         """Name the source's claims whose content is not on the target under the name it got there, by the hashes of the storage."""
         found = self.lab.disks()
-        record = {
-            (volume["metadata"]["annotations"] or {}).get(labels.DISK): volume["metadata"]["name"] for volume in self.west.list(DATAVOLUME)
-        }
+        volumes = self.west.list(DATAVOLUME, labels={labels.ID: None})
+        record = {annotations_of(volume).get(labels.DISK): volume["metadata"]["name"] for volume in volumes}
         return [
             claim
             for claim in self.claims()

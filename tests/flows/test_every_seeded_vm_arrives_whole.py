@@ -85,7 +85,7 @@ def test_every_disk_is_equal(flow: Flow) -> None:
     assert target is not None
     assert target["spec"]["runStrategy"] == "Halted"
     assert "dataVolumeTemplates" not in target["spec"]
-    disks = [volume for volume in flow.west.list(DATAVOLUME) if volume["metadata"]["labels"][labels.ID] == ending.report.migration]
+    disks = flow.west.list(DATAVOLUME, labels={labels.ID: ending.report.migration})
     assert len(disks) == len(flow.claims()) == len(ending.report.disks)
     assert all(labels.PROOF in volume["metadata"]["annotations"] for volume in disks)
     if flow.name == "cloud-1":

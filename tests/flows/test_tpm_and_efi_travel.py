@@ -11,6 +11,7 @@ import pytest
 from migrate.kube.kinds import CDI, CDICONFIG, DATAVOLUME, PV, PVC
 from migrate.lab.kubevirt_guest import WINDOW_END, read_guest_log
 from migrate.lab.up import Lab
+from migrate.model import labels
 from migrate.model.inventory import STATE
 from migrate.model.migration import Identity, Start, Verify
 from migrate.model.report import Outcome
@@ -78,7 +79,12 @@ def test_files_and_label_arrive(flow: Flow) -> None:
 def test_unproven_it_is_marked_once_all_the_same(flow: Flow) -> None:
     """With --verify off, too, only the claim says whose state it is before anything starts: what CDI refills later is not taken for it."""
     labelled: list[bool] = []
-    flow.when("start-target", "", lambda: labelled.extend(STATE in one["metadata"]["labels"] for one in flow.west.list(DATAVOLUME)))
+
+    def look() -> None:
+        volumes = flow.west.list(DATAVOLUME, labels={labels.ID: flow.events[0].migration})
+        labelled.extend(STATE in one["metadata"]["labels"] for one in volumes)
+
+    flow.when("start-target", "", look)
     ending = flow.move(verify=Verify.OFF)
     assert (ending.report.outcome, ending.report.problems) == (Outcome.MOVED, ())
     assert labelled

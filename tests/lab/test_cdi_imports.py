@@ -13,7 +13,7 @@ from tests.lab.cdi_lab import DISK, MIB, CdiLab, lab_fixture, shared_cdi_fixture
 
 
 def test_a_populated_import(lab: CdiLab) -> None:
-    """Two pods, a hidden claim with its scratch space, regressing phases; in the end only the disk is left."""
+    """Two pods, a hidden claim with its scratch space, regressing phases, Succeeded before Bound; in the end only the disk is left."""
     seen: list[tuple[str, str, str]] = []
     claims: set[str] = set()
 
@@ -39,6 +39,7 @@ def test_a_populated_import(lab: CdiLab) -> None:
     uid = claim["metadata"]["uid"]
     phases = [phase for at, (phase, _, _) in enumerate(seen) if at == 0 or seen[at - 1][0] != phase]
     assert phases == ["", "Pending", "ImportScheduled", "ImportInProgress", "ImportScheduled", "ImportInProgress", "Succeeded"]
+    assert ("Succeeded", "100.0%", "False") in seen
     assert seen[-1] == ("Succeeded", "100.0%", "True")
     assert claims == {"fs", f"prime-{uid}", f"prime-{uid}-scratch"}
     assert lab.content("fs") == DISK

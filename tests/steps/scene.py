@@ -137,14 +137,14 @@ class Scene:
             self.lab.clock.sleep(1)
 
     def writes(self, deed: Callable[[], object]) -> list[str]:
-        """Return what we wrote, on both sides, while the deed was done: `patch virtualmachines`. What was refused does not count."""
+        """Return what we wrote, on both sides, while the deed was done: `patch virtualmachines`. What met a conflict does not count."""
         marks = {name: cluster.requests.mark for name, cluster in self.lab.clusters.items()}
         deed()
         return [
             f"{asked.verb} {asked.resource}{'/' + asked.subresource if asked.subresource else ''}"
             for name, cluster in self.lab.clusters.items()
             for asked in cluster.requests.since(marks[name], user_agent="kubevirt-migrate", sort="write")
-            if asked.status < 400
+            if asked.status != 409
         ]
 
     def vm(self, cluster: Cluster) -> dict[str, Any]:

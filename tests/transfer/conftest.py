@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from migrate.transfer.export_client import ExportClient
 from tests.transfer.range_server import CA, RangeServer
+
+CA_PEM = CA.cert_pem.bytes().decode()
 
 
 class QuickClock:
@@ -46,3 +50,13 @@ def certificate() -> object:
 def server(certificate: object) -> Iterator[RangeServer]:
     with RangeServer(certificate) as running:
         yield running
+
+
+@pytest.fixture
+def client(clock: QuickClock) -> ExportClient:
+    return ExportClient(ca_pem=CA_PEM, token="t0ken", clock=clock)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "disk.img"

@@ -23,24 +23,13 @@ from migrate.transfer.export_client import ExportClient
 from migrate.transfer.proof import Cancelled
 from migrate.transfer.ranges import FULL_RANGE_BYTES, MIB
 from tests.cli.shell import ROOT
-from tests.transfer.conftest import QuickClock
-from tests.transfer.range_server import CA, RangeServer
+from tests.transfer.conftest import CA_PEM
+from tests.transfer.range_server import RangeServer
 
-CA_PEM = CA.cert_pem.bytes().decode()
 DISK = os.urandom(40 * MIB) + bytes(9 * MIB) + os.urandom(30 * MIB) + bytes(3 * MIB) + os.urandom(77)
 DIGEST = f"sha256:{hashlib.sha256(DISK).hexdigest()}"
 SOON_S = 20
 """A silent host is given up after a minute; whoever is done by then has not waited for it."""
-
-
-@pytest.fixture
-def client(clock: QuickClock) -> ExportClient:
-    return ExportClient(ca_pem=CA_PEM, token="t0ken", clock=clock)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "disk.img"
 
 
 @pytest.fixture

@@ -23,22 +23,10 @@ from migrate.transfer.journal import Journal, read_journal
 from migrate.transfer.proof import Cancelled
 from migrate.transfer.ranges import FULL_RANGE_BYTES, MIB, Range, every, total
 from migrate.transfer.stream import Stream
-from tests.transfer.conftest import QuickClock
-from tests.transfer.range_server import CA, RangeServer
+from tests.transfer.range_server import RangeServer
 
-CA_PEM = CA.cert_pem.bytes().decode()
 DISK = os.urandom(2 * MIB) + bytes(5 * MIB) + os.urandom(64 * MIB) + bytes(3 * MIB) + os.urandom(77)
 DIGEST = f"sha256:{hashlib.sha256(DISK).hexdigest()}"
-
-
-@pytest.fixture
-def client(clock: QuickClock) -> ExportClient:
-    return ExportClient(ca_pem=CA_PEM, token="t0ken", clock=clock)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "disk.img"
 
 
 @pytest.fixture
