@@ -24,7 +24,6 @@ from migrate.model.objects import uid_of
 from migrate.model.quantity import human, human_duration, human_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from migrate.transfer.download import Got
     from migrate.transfer.packed import Once
@@ -198,8 +197,7 @@ def files_(
 
         def read(opened: Open) -> None:
             claim, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
-            state = f"{exports.state(opened)}/{claim}"
-            same = _still(exports, opened, claim, state)
+            state, same = exports.begin(opened, claim)
             if not output:
                 for entry in folder.entries(opened.client, root, path):
                     print(f"{entry.path}{'/' if entry.directory else ''}")
@@ -243,8 +241,7 @@ class _Taking:
         wanted = (self.form.value,) if self.form is not None else FORMATS
         self.claim, self.format, url = choose(opened.links, export=self.name, volume=self.volume, formats=wanted)
         self.meter.what = self.claim
-        state = f"{self.exports.state(opened)}/{self.claim}"
-        same = _still(self.exports, opened, self.claim, state)
+        state, same = self.exports.begin(opened, self.claim)
         if self.format == "raw" and self.output == "-":
             self.stream = self.stream or Stream(_pour)
             return self.stream.read(opened.client, url, identity=state, same=same, moved=self.meter.see)
@@ -266,13 +263,8 @@ class _Taking:
         disk = opened.client.size(raw) if self.format == "gzip" and raw else None
         if self.output == "-":
             self.once = self.once or packed.Once(_pour)
-            return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, moved=self.meter.see)
-        return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, moved=self.meter.see)
-
-
-def _still(exports: Exports, opened: Open, claim: str, state: str) -> Callable[[], bool]:
-    """Return what tells whether a volume is still in the state that it was in."""
-    return lambda: f"{exports.state(opened)}/{claim}" == state
+            return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, same=same, moved=self.meter.see)
+        return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, same=same, moved=self.meter.see)
 
 
 def _pour(piece: bytes) -> None:

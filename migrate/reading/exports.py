@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from migrate.model import labels
 from migrate.model.errors import UsageError
 from migrate.model.exports import Seen, Source, Subject
-from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, leaving, moment, name_of, owned_by, uid_of
+from migrate.model.objects import (
+    Object,
+    annotations_of,
+    condition,
+    controller_of,
+    dig,
+    generation_of,
+    leaving,
+    moment,
+    name_of,
+    owned_by,
+    uid_of,
+)
 from migrate.model.quantity import human_duration, to_bytes
 from migrate.reading.export import WORDS, Links, ended, links_of
+from migrate.reading.inventory import claims_of, dumps_of
+from migrate.reading.state import old_name
+from migrate.reading.users import pods_on
 
 _MORE_WORDS = {
     "InUse": "the disks are in use: an export of a VM waits until that is stopped, one of a claim until no pod uses it; "
@@ -106,6 +121,24 @@ def state_of(vm: Object) -> str:
     ready = condition(vm, "Ready")
     since = ready.since.isoformat() if ready is not None and ready.since is not None and not ready.true else "-"
     return f"{uid_of(vm)}/{generation_of(vm)}/{since}"
+
+
+def state_of_claim(claim: str, export: Object, vms: Iterable[Object]) -> str:
+    """Name the state that a bare claim is in: of its export, since when that is ready without a break, and of the VMs that have the claim.
+
+    KubeVirt takes an export of a claim back while a pod uses that, and does not look when a VM starts that has it (its handleVMI goes by
+    the VM), so the VMs are looked at besides.
+    """
+    ready = condition(export, "Ready")
+    since = ready.since.isoformat() if ready is not None and ready.since is not None and ready.true else "-"
+    owners = sorted(state_of(vm) for vm in vms if claim in (*claims_of(vm), *dumps_of(vm)) or claim.startswith(old_name(name_of(vm))))
+    return "/".join((uid_of(export), since, *owners))
+
+
+def users_of_claim(claim: str, pods: Iterable[Object]) -> tuple[str, ...]:
+    """Name the pods that may write to a claim; the servers of exports only read."""
+    others = (pod for pod in pods if (controller_of(pod) or ("", ""))[0] != "VirtualMachineExport")
+    return tuple(pods_on((claim,), others))
 
 
 def choose(links: Links, *, export: str, volume: str, formats: Sequence[str]) -> tuple[str, str, str]:
