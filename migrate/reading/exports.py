@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from migrate.model import labels
 from migrate.model.errors import UsageError
@@ -16,13 +16,14 @@ from migrate.model.objects import (
     controller_of,
     dig,
     generation_of,
+    labels_of,
     leaving,
     moment,
     name_of,
     owned_by,
     uid_of,
 )
-from migrate.model.quantity import human_duration, to_bytes
+from migrate.model.quantity import human_duration, to_bytes, to_duration
 from migrate.reading.export import WORDS, Links, ended, links_of
 from migrate.reading.inventory import claims_of, dumps_of
 from migrate.reading.state import old_name
@@ -99,6 +100,21 @@ def goes_with_another(secret: Object, export: Object) -> bool:
     owners = dig(secret, "metadata", "ownerReferences", default=())
     earlier = any((owner.get("kind"), owner.get("name")) == ("VirtualMachineExport", name_of(export)) for owner in owners)
     return leaving(secret) or (earlier and not owned_by(secret, uid_of(export)))
+
+
+def differences(
+    export: Object, *, ttl: timedelta | None, token_secret: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Say in what an export that was there differs from what is asked of a new one; what is not asked for (None, "") does not differ."""
+    found = []
+    there = str(dig(export, "spec", "ttlDuration") or "2h")
+    if ttl is not None and to_duration(there) != ttl:
+        found.append(f"its time to live is {there}")
+    if token_secret and token_of(export) != token_secret:
+        found.append(f"its token is in Secret {token_of(export) or '(none named)'}")
+    for word, asked, known in (("label", labels, labels_of(export)), ("annotation", annotations, annotations_of(export))):
+        found += [f"its {word} {key} is {known.get(key, 'not there')}" for key, value in asked.items() if known.get(key) != value]
+    return tuple(found)
 
 
 def readers_of(export: Object | None) -> tuple[str, ...] | None:

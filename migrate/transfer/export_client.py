@@ -106,6 +106,7 @@ class ExportClient:
                 break
             except Interrupted as trouble:
                 patience.pause(trouble, what="the size of a disk could not be read", where=url)
+        self._waits.end()
         length = answer.headers.get("content-length", "")
         if answer.status != 200 or not length.isdigit():
             raise refused("the size of a disk could not be read", url, answer.status)
@@ -177,6 +178,7 @@ class ExportClient:
             if answer.status != 200:
                 raise refused("the files of a claim could not be read", url, answer.status)
             while chunk := answer.read(READ_BYTES):
+                self._waits.end()
                 yield chunk
         except (HTTPError, OSError) as error:
             raise Interrupted(self._words(error)) from None

@@ -15,7 +15,7 @@ from migrate.model.errors import Refused, Stalled, Taken, Unreachable, UsageErro
 from migrate.model.exports import Seen, Source, Subject
 from migrate.model.objects import Object, dig, leaving, uid_of
 from migrate.reading.export import Links, ended, links_of
-from migrate.reading.exports import see, subject_of, token_of, words_of
+from migrate.reading.exports import differences, see, subject_of, token_of, words_of
 from migrate.rendering import exports as rendering
 from migrate.steps import exporting
 from migrate.transfer.answers import Changed, Denied
@@ -116,6 +116,10 @@ class Exports:
         if not wish.token_secret and token_of(export) == export_tokens.name_for(name):
             export_tokens.make(self._cluster, self._clock, export, tell=tell)
         return export, found is None
+
+    def unlike(self, export: Object, wish: Wish) -> tuple[str, ...]:
+        """Say in what an export that was there is not as wished; none of that can be changed in one that is made."""
+        return differences(export, ttl=wish.ttl, token_secret=wish.token_secret, labels=wish.labels, annotations=wish.annotations)
 
     def delete(self, name: str) -> bool:
         """Remove an export; its server, its token and what was restored for it go with it. Tell whether there was one."""
