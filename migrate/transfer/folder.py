@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from migrate.model.errors import Blocked, Refused, Unreachable
 from migrate.transfer import download
-from migrate.transfer.answers import Denied
+from migrate.transfer.answers import Changed, Denied
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.landing import storing
@@ -24,6 +25,7 @@ _TROUBLE = _LINKS | {
 }
 """By what the server answers for a name that it lists. Go's file server follows links (kubevirt-export section 3)."""
 _NAMED = 5
+SPARING_S = 5.0
 LOST_AND_FOUND = "lost+found"
 """The file system's own; KubeVirt leaves it out of its archives, too."""
 
@@ -111,6 +113,7 @@ def fetch_all(
     with storing(str(output), now=download.GO_ON):
         output.mkdir(parents=True, exist_ok=True)
     files, size, left_out, lost = 0, 0, 0, list[str]()
+    now_and_then = _Sparing(same)
     for entry in tree(client, root):
         place = output / entry.path
         if entry.directory:
@@ -124,7 +127,7 @@ def fetch_all(
             moved(begun + done, 0)
 
         try:
-            size += fetch(client, root, entry.path, place, identity=identity, same=same, moved=seen, cancelled=cancelled).bytes
+            size += fetch(client, root, entry.path, place, identity=identity, same=now_and_then, moved=seen, cancelled=cancelled).bytes
             files += 1
         except (Denied, Unreachable) as error:
             words = _TROUBLE.get(error.why, "")
@@ -133,6 +136,8 @@ def fetch_all(
             lost += [] if error.why in _LINKS else [entry.path]
             left_out += 1
             tell(f"{shown(entry.path)} is left out: {words}")
+    if not same():
+        raise Changed(root)
     if lost:
         raise Blocked(
             f"{len(lost)} of {files + left_out} files could not be read: {', '.join(map(shown, lost[:_NAMED]))}",
@@ -141,6 +146,21 @@ def fetch_all(
             now="the others are here; take --format tar.gz for links as they are, or see the log of the export's server pod",
         )
     return Tree(files, size, left_out)
+
+
+class _Sparing:
+    """Asks only now and then, where there may be thousands of files; in the end it is asked in any case."""
+
+    def __init__(self, same: Callable[[], bool]) -> None:
+        self._same = same
+        self._asked_at = -SPARING_S
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._asked_at < SPARING_S:
+            return True
+        self._asked_at = now
+        return self._same()
 
 
 def shown(path: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from migrate.model.clock import Clock
 from migrate.model.errors import Blocked
 from migrate.transfer import folder
+from migrate.transfer.answers import Changed
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.straight import Straight
 from tests.lab.exporter import NAME, TOKEN, Exporter, volumes
@@ -72,3 +73,16 @@ def test_a_file_that_cannot_be_read_is_an_error_in_the_end(exporter: Exporter, c
     with pytest.raises(Blocked, match="cbt/bitmap"):
         folder.fetch_all(client, ROOT, tmp_path / "all", identity="a")
     assert len(brought(tmp_path / "all")) >= len(STRANGE) - 1
+
+
+def test_many_files_are_asked_for_once_in_a_while_and_in_the_end(client: ExportClient, tmp_path: Path) -> None:
+    """A thousand files do not cost a thousand looks; but what changed after the last look is noticed."""
+    answers, asked = iter([True, False]), list[int]()
+
+    def same() -> bool:
+        asked.append(1)
+        return next(answers)
+
+    with pytest.raises(Changed):
+        folder.fetch_all(client, ROOT, tmp_path / "all", identity="a", same=same)
+    assert len(asked) == 2
