@@ -25,7 +25,7 @@ SIDES = {"east": "source", "west": "target"}
 OWN = "the account's own namespace"
 Right = tuple[str, str, str, str]
 """Namespace ("" = the whole cluster), API group, resource with subresource, verb."""
-_USER = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):kubevirt-migrate-(?P<purpose>retire-|copy-)?(?:source|target)")
+_USER = re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):kubevirt-migrate-(?P<purpose>retire-|copy-|export-)?(?:source|target)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class Accounts:
         self._tokens: dict[tuple[str, str, str], str] = {}
 
     def kubeconfig(self, source: str, target: str, purpose: str = "move") -> Path:
-        """Write a kubeconfig whose contexts are the two accounts, of these namespaces on east and west.
+        """Write a kubeconfig whose contexts are the two accounts, of these namespaces on east and west. Exports are read on east alone.
 
         Where a namespace is still to be made there is no account yet; an administrator stays in its place.
         """
         config = json.loads(self._lab.kubeconfig.read_text())
         for cluster, namespace in (("east", source), ("west", target)):
-            token = self._token(cluster, namespace, purpose)
+            token = self._token(cluster, namespace, purpose) if (cluster, purpose) != ("west", "export") else ""
             if token:
                 user = next(entry for entry in config["users"] if entry["name"] == f"{cluster}-admin")
                 user["user"] = {"token": token}

@@ -22,7 +22,7 @@ from migrate.lab.up import Lab
 from tests.accounts import AUDITED, keep_uses
 from tests.pair import Pair
 
-pytest.register_assert_rewrite("tests.flows.deeds")
+pytest.register_assert_rewrite("tests.flows.deeds", "tests.flows.deeds_export")
 
 settings.register_profile(
     "here", deadline=None, print_blob=True, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]

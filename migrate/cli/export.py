@@ -14,8 +14,8 @@ import typer
 from migrate.cli import export_place as place
 from migrate.cli import show_export
 from migrate.cli.failure import say
-from migrate.cli.options import Files, Output, OutputOption, opens_clusters
-from migrate.model.errors import UsageError
+from migrate.cli.options import Files, Output, OutputOption, opens_one_cluster
+from migrate.model.errors import Taken, UsageError
 
 
 class Written(StrEnum):
@@ -33,7 +33,7 @@ class Documents(StrEnum):
     JSON = "json"
 
 
-@opens_clusters
+@opens_one_cluster
 def create(
     name: place.NameArgument,
     vm: place.VmOption = "",
@@ -62,14 +62,21 @@ def create(
     with ExitStack() as stack:
         cluster, name = place.open_export(stack, name, context, namespace, files)
         exports = Exports(cluster, SystemClock())
-        _, new = exports.create(name, wish, tell=say)
+        export, new = exports.create(name, wish, tell=say)
+        if not new and (unlike := exports.unlike(export, wish)):
+            raise Taken(
+                f"export {name} was there already, and is not as asked",
+                where=f"{cluster.context}, namespace {cluster.namespace}",
+                why="; ".join(unlike),
+                now=f"leave these options out; or remove it and make it anew: migrate export delete {name}",
+            )
         print(f"export {name} of {of} {'is made' if new else 'was there already'}", flush=True)
         if wait:
             exports.ready(name, Approach(), patience=patience, tell=say).client.close()
             print(show_export.text(exports.one(name)))
 
 
-@opens_clusters
+@opens_one_cluster
 def list_(
     context: place.ContextOption = "",
     namespace: place.NamespaceOption = "",
@@ -90,7 +97,7 @@ def list_(
             print(show_export.table(found) if found else f"there is no export in namespace {cluster.namespace} of {cluster.context}")
 
 
-@opens_clusters
+@opens_one_cluster
 def show(
     name: place.NameArgument,
     context: place.ContextOption = "",
@@ -110,7 +117,7 @@ def show(
         print(end="\n" if output is not Written.YAML else "")
 
 
-@opens_clusters
+@opens_one_cluster
 def delete(name: place.NameArgument, context: place.ContextOption = "", namespace: place.NamespaceOption = "", *, files: Files) -> None:
     """Remove an export. Its server, its token and what was restored for it go with it; what it exports stays."""
     from migrate.model.clock import SystemClock
@@ -122,7 +129,7 @@ def delete(name: place.NameArgument, context: place.ContextOption = "", namespac
         print(f"export {name} is removed" if there else f"there is no export {name} in namespace {cluster.namespace} of {cluster.context}")
 
 
-@opens_clusters
+@opens_one_cluster
 def manifest(
     name: place.NameArgument,
     include_secret: Annotated[bool, typer.Option("--include-secret", help="Write the Secret with the token, too.")] = False,
@@ -132,7 +139,6 @@ def manifest(
         str, typer.Option("--target-namespace", metavar="NS", help="Namespace on the target.", show_default="the source's")
     ] = "",
     port_forward: place.ForwardOption = False,
-    service_url: place.ServiceOption = "",
     readiness_timeout: place.ReadinessOption = "2m",
     context: place.ContextOption = "",
     namespace: place.NamespaceOption = "",
@@ -141,11 +147,13 @@ def manifest(
 ) -> None:
     """Write what `kubectl apply` needs on another cluster: CA, VM (halted) and disks, each with the link of its own name."""
     from migrate.model.clock import SystemClock
+    from migrate.transfer.landing import landing
     from migrate.workflow.export_manifests import manifests
     from migrate.workflow.exports import Exports
 
-    approach = place.approach_of(port_forward, service_url, insecure=False, ca=None)
+    approach = place.approach_of(port_forward, "", insecure=False, ca=None)
     patience = place.duration(readiness_timeout, "--readiness-timeout")
+    path = landing(Path(output)) if output != "-" else None
     with ExitStack() as stack:
         cluster, name = place.open_export(stack, name, context, namespace, files)
         opened = Exports(cluster, SystemClock()).ready(name, approach, patience=patience, tell=say)
@@ -158,10 +166,10 @@ def manifest(
     if not include_secret:
         say(f"the Secret header-secret-{name} is not in it: add it with --include-secret, or create it on the target")
     text = _written(made.documents, form)
-    if output == "-":
+    if path is None:
         print(text, end="")
         return
-    _keep(Path(output), text)
+    _keep(path, text)
     say(f"{output} is written, for you alone to read; on the target: kubectl apply -f {output}")
 
 

@@ -6,9 +6,8 @@ import json
 import os
 import socket
 import sys
-import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,23 +16,19 @@ import typer
 
 from migrate.cli import export_place as place
 from migrate.cli.failure import say
-from migrate.cli.options import Files, Output, opens_clusters
-from migrate.cli.pace import Pace
+from migrate.cli.meter import SCHEMA, Meter
+from migrate.cli.options import Files, Output, opens_one_cluster
 from migrate.model.errors import MigrateError, UsageError
+from migrate.model.exports import Source
 from migrate.model.objects import uid_of
-from migrate.model.quantity import human, human_duration, human_rate
+from migrate.model.quantity import human
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from migrate.transfer.download import Got
     from migrate.transfer.packed import Once
     from migrate.transfer.stream import Stream
     from migrate.workflow.exports import Exports, Open
 
-SCHEMA = "kubevirt-migrate.io/download/v1"
-LIVE_S = 0.2
-PLAIN_S = 10.0
 OutputFileOption = Annotated[str, typer.Option("--output", metavar="FILE|-", help="Where to; - is standard output.", show_default=False)]
 
 
@@ -46,41 +41,7 @@ class Format(StrEnum):
     TAR = "tar.gz"
 
 
-@dataclass(slots=True)
-class Meter:
-    """Says on stderr how far a download is: a line that is written over on a terminal, plain lines else, JSON lines on request."""
-
-    what: str
-    output: Output
-    pace: Pace = field(default_factory=Pace)
-    done: int = 0
-    told_at: float = 0.0
-
-    def see(self, done: int, total: int) -> None:
-        """Take in that so many of so many bytes are there (0 = nobody knows how many)."""
-        now, live = time.monotonic(), sys.stderr.isatty()
-        self.done = done
-        if now - self.told_at < (LIVE_S if live else PLAIN_S if self.told_at else 0):
-            return
-        self.told_at = now
-        self.pace.note(now, done)
-        rate, eta = self.pace.rate(), self.pace.eta_s(total or None)
-        if self.output is Output.JSON:
-            say(json.dumps({"schema": SCHEMA, "volume": self.what, "bytes": done, "total": total or None, "rate": rate, "etaSeconds": eta}))
-            return
-        parts = [f"{human(done)} of {human(total)}, {done / total:.0%}" if total else human(done)]
-        parts += [human_rate(rate)] if rate else []
-        parts += [f"{human_duration(round(eta))} left"] if eta is not None else []
-        line = f"{self.what}: {', '.join(parts)}"
-        print(f"\r\x1b[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if sys.stderr.isatty() and self.told_at and self.output is Output.TEXT:
-            print(file=sys.stderr)
-
-
-@opens_clusters
+@opens_one_cluster
 def download(
     name: place.NameArgument,
     output: OutputFileOption = "",
@@ -117,6 +78,7 @@ def download(
     A raw disk can be gone on with after any end: run the same again. What is packed on the way is read anew.
     """
     from migrate.model.clock import SystemClock
+    from migrate.transfer.landing import landing
     from migrate.workflow.exports import Exports
 
     if not output:
@@ -125,6 +87,7 @@ def download(
         raise UsageError("the export can be kept or removed", where="--keep-vme, --delete-vme", now="give one of them")
     if form is Format.DIR and output == "-":
         raise UsageError("a directory cannot be written to standard output", where="--output -", now="take --format tar.gz")
+    output = output if output == "-" else str(landing(Path(output), directory=form is Format.DIR))
     of = place.subject(vm, snapshot, pvc)
     reader = f"{socket.gethostname()}:{Path(output).absolute() if output != '-' else f'standard output of process {os.getpid()}'}"
     wish = place.wish_of(of, ttl, token_secret, labels, annotations, passing="" if keep_vme else reader) if of is not None else None
@@ -136,21 +99,24 @@ def download(
         cluster, name = place.open_export(stack, name, context, namespace, files)
         exports = Exports(cluster, SystemClock())
         if wish is not None:
-            exports.create(name, wish, tell=say)
+            found, new = exports.create(name, wish, tell=say)
+            if not new and (unlike := exports.unlike(found, wish)):
+                say(f"export {name} was there already and is read as it is, not as asked: {'; '.join(unlike)}")
         meter = Meter(volume or name, events)
         taking = _Taking(exports, name, volume, form, output, streams=streams, tight=tight, meter=meter)
         try:
-            got = exports.reading(
-                name,
-                approach,
-                taking.read,
-                again=wish,
-                reader=reader,
-                patience=patience,
-                retries=retry,
-                tell=say,
-                moved=lambda: meter.done,
-            )
+            with meter.ticking():
+                got = exports.reading(
+                    name,
+                    approach,
+                    taking.read,
+                    again=wish,
+                    reader=reader,
+                    patience=patience,
+                    retries=retry,
+                    tell=say,
+                    moved=lambda: meter.done,
+                )
         except (MigrateError, KeyboardInterrupt, BrokenPipeError):
             meter.end()
             if output == "-":
@@ -159,6 +125,8 @@ def download(
             if wish is not None or taking.uid:
                 place_of = f"{cluster.context}:{cluster.namespace}/{name}"
                 say(f"the export {name} stays, so that the same command goes on; remove it: migrate export delete {place_of}")
+            if of is not None and of.source is Source.PVC:
+                say("a claim is read anew once its export's time is over (--ttl gives it more) or its server was replaced")
             raise
         meter.end()
         _tell(got, taking, events)
@@ -166,7 +134,7 @@ def download(
             say(words)
 
 
-@opens_clusters
+@opens_one_cluster
 def files_(
     name: place.NameArgument,
     path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory to list, or with --output a file to fetch.")] = "",
@@ -186,9 +154,13 @@ def files_(
     from migrate.model.clock import SystemClock
     from migrate.reading.exports import choose
     from migrate.transfer import folder
+    from migrate.transfer.landing import landing
     from migrate.transfer.stream import Stream
     from migrate.workflow.exports import Exports
 
+    if output and not path:
+        raise UsageError("no file of the volume was named", where="migrate export files", now="give its PATH, or leave --output out")
+    target = landing(Path(output)) if output not in ("", "-") else Path()
     approach = place.approach_of(port_forward, service_url, insecure, ca)
     patience = place.duration(readiness_timeout, "--readiness-timeout")
     with ExitStack() as stack:
@@ -198,19 +170,17 @@ def files_(
 
         def read(opened: Open) -> None:
             claim, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
-            state = f"{exports.state(opened)}/{claim}"
-            same = _still(exports, opened, claim, state)
+            state, same = exports.begin(opened, claim)
             if not output:
                 for entry in folder.entries(opened.client, root, path):
-                    print(f"{entry.path}{'/' if entry.directory else ''}")
+                    sys.stdout.buffer.write(os.fsencode(f"{entry.path}{'/' if entry.directory else ''}\n"))
+                sys.stdout.flush()
             elif output == "-":
                 whole.read(opened.client, folder.address(root, path.strip("/")), identity=state, same=same)
             else:
-                got = folder.fetch(opened.client, root, path.strip("/"), Path(output), identity=state, same=same)
+                got = folder.fetch(opened.client, root, path.strip("/"), target, identity=state, same=same)
                 say(f"{output}: {human(got.bytes)}, {got.digest}")
 
-        if output and not path:
-            raise UsageError("no file of the volume was named", where="migrate export files", now="give its PATH, or leave --output out")
         exports.reading(name, approach, read, again=None, patience=patience, tell=say)
 
 
@@ -243,8 +213,7 @@ class _Taking:
         wanted = (self.form.value,) if self.form is not None else FORMATS
         self.claim, self.format, url = choose(opened.links, export=self.name, volume=self.volume, formats=wanted)
         self.meter.what = self.claim
-        state = f"{self.exports.state(opened)}/{self.claim}"
-        same = _still(self.exports, opened, self.claim, state)
+        state, same = self.exports.begin(opened, self.claim)
         if self.format == "raw" and self.output == "-":
             self.stream = self.stream or Stream(_pour)
             return self.stream.read(opened.client, url, identity=state, same=same, moved=self.meter.see)
@@ -260,19 +229,16 @@ class _Taking:
                 moved=self.meter.see,
             )
         if self.format == "dir":
-            files, size = folder.fetch_all(opened.client, url, Path(self.output), identity=state, same=same, moved=say)
-            return download.Got(size, f"{files} files", size)
+            see = self.meter.see
+            tree = folder.fetch_all(opened.client, url, Path(self.output), identity=state, same=same, tell=say, moved=see)
+            words = f"{tree.files} files{f', {tree.left_out} links left out' if tree.left_out else ''}"
+            return download.Got(tree.bytes, words, tree.bytes)
         raw = opened.links.volumes[self.claim].get("raw")
         disk = opened.client.size(raw) if self.format == "gzip" and raw else None
         if self.output == "-":
             self.once = self.once or packed.Once(_pour)
-            return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, moved=self.meter.see)
-        return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, moved=self.meter.see)
-
-
-def _still(exports: Exports, opened: Open, claim: str, state: str) -> Callable[[], bool]:
-    """Return what tells whether a volume is still in the state that it was in."""
-    return lambda: f"{exports.state(opened)}/{claim}" == state
+            return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, same=same, moved=self.meter.see)
+        return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, same=same, moved=self.meter.see)
 
 
 def _pour(piece: bytes) -> None:

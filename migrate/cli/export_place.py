@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from migrate.cli.options import Files, pem_of
 from migrate.model.errors import UsageError
 from migrate.model.exports import Source, Subject
+from migrate.model.quantity import to_duration
 
 if TYPE_CHECKING:
     from migrate.kube.cluster import Cluster
@@ -50,9 +50,6 @@ ServiceOption = Annotated[
 InsecureOption = Annotated[bool, typer.Option("--insecure", help="Believe whoever answers for the export's host.")]
 CaOption = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="CA of the host outside, where the cluster names none.")]
 ReadinessOption = Annotated[str, typer.Option("--readiness-timeout", metavar="TIME", help="How long to wait until it can be read.")]
-
-_UNITS = {"h": 3600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def open_export(stack: ExitStack, name: str, context: str, namespace: str, files: Files) -> tuple[Cluster, str]:
@@ -117,14 +114,13 @@ def approach_of(port_forward: bool, service_url: str, insecure: bool, ca: Path |
 
 
 def duration(text: str, option: str) -> timedelta:
-    """Read a time as 1h30m, 90m or 45s. Raises UsageError."""
-    found = _DURATION.fullmatch(text)
-    if found is None or not text:
-        raise UsageError(f'"{text}" is no time', where=option, now="give hours, minutes, seconds: 6h, 1h30m, 90s")
-    seconds = sum(int(number) * unit for number, unit in zip(found.groups(default="0"), _UNITS.values(), strict=True))
-    if not seconds:
+    """Read a time as 1h30m, 1.5h, 90m or 45s. Raises UsageError."""
+    found = to_duration(text)
+    if found is None:
+        raise UsageError(f'"{text}" is no time', where=option, now="give hours, minutes, seconds: 6h, 1h30m, 1.5h, 90s")
+    if not found:
         raise UsageError("a time of nothing", where=option, now="give more than 0 s")
-    return timedelta(seconds=seconds)
+    return found
 
 
 def pairs(texts: list[str] | None, option: str) -> dict[str, str]:

@@ -91,16 +91,33 @@ def _shared(
     return Files(kubeconfig, source_kubeconfig, target_kubeconfig)
 
 
-def opens_clusters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all have which open clusters: it takes them as `files`, and logs are set up before it runs.
+def _shared_by_one(
+    *,
+    kubeconfig: Annotated[
+        str, typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig of the cluster.", show_default="$KUBECONFIG")
+    ] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request and retry to stderr.")] = False,
+) -> Files:
+    return _shared(kubeconfig=kubeconfig, verbose=verbose)
 
-    What typer reads of a command, its signature and its annotations, is put together from both functions.
-    """
-    own, shared = (inspect.signature(function, eval_str=True).parameters for function in (command, _shared))
+
+def opens_clusters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all have which open two clusters: it takes them as `files`, and logs are set up before it runs."""
+    return _giving(_shared, command)
+
+
+def opens_one_cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that opens one cluster the options of those that open two, as far as they mean anything to it."""
+    return _giving(_shared_by_one, command)
+
+
+def _giving(share: Callable[..., Files], command: Callable[..., None]) -> Callable[..., None]:
+    """Put together what typer reads of a command, its signature and its annotations, from both functions."""
+    own, shared = (inspect.signature(function, eval_str=True).parameters for function in (command, share))
 
     @functools.wraps(command)
     def whole(**said: object) -> None:
-        files = _shared(**{name: said.pop(name) for name in shared})  # type: ignore[arg-type]
+        files = share(**{name: said.pop(name) for name in shared})
         command(**said, files=files)
 
     parameters = [*(parameter for parameter in own.values() if parameter.name != "files"), *shared.values()]

@@ -29,7 +29,7 @@ def rbac(
             "--for",
             metavar="PURPOSE[,PURPOSE]",
             help="What the account is to do. move: vm, undo, status, verify, cleanup; retire: these, and deleting moved sources; "
-            "copy: vm --method snapshot, undo, status, verify, cleanup.",
+            "copy: vm --method snapshot, undo, status, verify, cleanup; export: migrate export, alone and of a source.",
             show_default="move",
         ),
     ] = None,
@@ -38,9 +38,15 @@ def rbac(
     """Print ServiceAccount, roles and bindings: migrate rbac source --namespace shop | kubectl --context east apply -f -"""
     from migrate.rendering.assets import find_data
     from migrate.rendering.render import Renderer
-    from migrate.rendering.roles import roles
+    from migrate.rendering.roles import Purpose, roles
 
     renderer, wanted = Renderer([find_data("templates")]), _purposes(purposes or ["move"])
+    if Purpose.EXPORT in wanted and (wanted != {Purpose.EXPORT} or side is not RbacSide.SOURCE):
+        raise UsageError(
+            "the account for exports by hand stands alone, on the cluster that disks are read from",
+            where="--for export",
+            now="print it by itself: migrate rbac source --for export",
+        )
     print(roles(renderer, side.value, purposes=wanted, namespace=namespace, kubevirt_namespace=kubevirt_namespace), end="")
 
 

@@ -58,7 +58,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        return unquote(self.target.partition("?")[0])
+        return unquote(self.target.partition("?")[0], errors="surrogateescape")
 
     @property
     def query(self) -> str:
@@ -277,7 +277,7 @@ def clean_path(path: str) -> str:
 
 def redirect(request: Request, path: str) -> Reply:
     """Send a client to another path of the same server, with its query."""
-    return Reply(307, (("Location", quote(path) + (f"?{request.query}" if request.query else "")),))
+    return Reply(307, (("Location", quote(path, errors="surrogateescape") + (f"?{request.query}" if request.query else "")),))
 
 
 def _phrase(code: int) -> str:

@@ -112,10 +112,10 @@ def directory(request: Request, root: Path, inside: str) -> Reply:
     modified = datetime.fromtimestamp(int(status.st_mtime), UTC)
     if stat.S_ISDIR(status.st_mode):
         if inside and not inside.endswith("/"):
-            return Reply(301, (("Location", f"{quote(path.name)}/"),))
+            return Reply(301, (("Location", f"{_quoted(path.name)}/"),))
         return _listing(path, modified)
     if inside.endswith("/"):
-        return Reply(301, (("Location", f"../{quote(path.name)}"),))
+        return Reply(301, (("Location", f"../{_quoted(path.name)}"),))
     return raw(request, path, modified=modified)
 
 
@@ -136,10 +136,19 @@ def readable_tree(path: Path) -> bool:
 def _listing(path: Path, modified: datetime) -> Reply:
     lines = ['<!doctype html>\n<meta name="viewport" content="width=device-width">\n<pre>\n']
     for entry in sorted(path.iterdir(), key=lambda found: found.name):
-        name = f"{entry.name}/" if entry.is_dir() else entry.name
-        lines.append(f'<a href="{quote(name)}">{html.escape(name)}</a>\n')
+        name = f"{entry.name}/" if entry.is_dir() and not entry.is_symlink() else entry.name
+        lines.append(f'<a href="{_quoted(name)}">{html.escape(name)}</a>\n')
     lines.append("</pre>\n")
-    return Reply(200, (("Content-Type", "text/html; charset=utf-8"), ("Last-Modified", _http_date(modified))), "".join(lines).encode())
+    return Reply(
+        200,
+        (("Content-Type", "text/html; charset=utf-8"), ("Last-Modified", _http_date(modified))),
+        "".join(lines).encode(errors="surrogateescape"),
+    )
+
+
+def _quoted(name: str) -> str:
+    """Return a name as Go's url.URL writes a path: any bytes, and `&` and its like as they are, also within HTML."""
+    return quote(name, safe="/$&+,:;=@~", errors="surrogateescape")
 
 
 def _pieces(path: Path, span: Span, drop: int | None) -> Iterator[bytes | memoryview]:

@@ -32,7 +32,7 @@ from migrate.lab import export_certs, export_names, export_pod, export_server, e
 from migrate.lab.controller import Controller, Key, Object, Runtime, itself, owners
 from migrate.lab.export_outside import CA_NAME, NAMESPACE, Outside
 from migrate.lab.export_snapshot import SnapshotObjects, snapshot_source
-from migrate.lab.export_source import MachineObjects, Source, claim_source, machine_source, unseen_source
+from migrate.lab.export_source import MachineObjects, Source, claim_source, machine_source, unseen_source, wakes
 from migrate.lab.kubevirt_release import Release
 from migrate.lab.kubevirt_snapshot_state import content_name
 from migrate.lab.kubevirt_write import replace_if_there
@@ -67,21 +67,22 @@ class ExportController(Controller):
             (EXPORT, itself),
             (POD, exports),
             (SERVICE, exports),
-            (PVC, self._same_namespace),
-            (DATAVOLUME, self._same_namespace),
-            (VM, self._same_namespace),
-            (VMI, self._same_namespace),
-            (SNAPSHOT, self._same_namespace),
+            (PVC, self._woken),
+            (DATAVOLUME, self._woken),
+            (VM, self._woken),
+            (VMI, self._woken),
+            (SNAPSHOT, self._woken),
             (KUBEVIRT, lambda _: self._keys(None)),
             (INGRESS, lambda _: ()),
             (CONFIGMAP, lambda _: ()),
         ]
 
-    def _same_namespace(self, obj: Object) -> Iterable[Key]:
-        return self._keys(obj["metadata"].get("namespace", ""))
+    def _woken(self, obj: Object) -> list[Key]:
+        return self._keys(obj["metadata"].get("namespace", ""), lambda source: wakes(source, obj))
 
-    def _keys(self, namespace: str | None) -> list[Key]:
-        return [(export["metadata"]["namespace"], export["metadata"]["name"]) for export in self.runtime.cache(EXPORT).all(namespace)]
+    def _keys(self, namespace: str | None, wanted: Callable[[Object], bool] = lambda _: True) -> list[Key]:
+        exports = self.runtime.cache(EXPORT).all(namespace)
+        return [(one["metadata"]["namespace"], one["metadata"]["name"]) for one in exports if wanted(one["spec"]["source"])]
 
     def reconcile(self, namespace: str, name: str) -> float | None:
         export = self.runtime.cache(EXPORT).get(namespace, name)

@@ -157,9 +157,18 @@ class ExportServer:
     def _directory(self, path: str) -> Handler | None:
         for prefix, volume in self._dirs.items():
             if path.startswith(prefix):
-                root, inside = self._container.path(volume.path), path.removeprefix(prefix)
-                return lambda request: export_content.directory(request, root, inside)
+                return self._file(volume, path.removeprefix(prefix))
         return None
+
+    def _file(self, volume: Volume, inside: str) -> Handler:
+        def handler(request: Request) -> Reply:
+            facts = self._facts(request, volume=volume.claim, format="dir")
+            order = self._container.trouble.find("export", "refuse", **facts)
+            return (
+                refusal(order, 503) if order is not None else export_content.directory(request, self._container.path(volume.path), inside)
+            )
+
+        return handler
 
     def _token(self) -> bytes:
         return self._container.path(self._container.env["TOKEN_FILE"]).read_bytes()

@@ -100,6 +100,23 @@ def is_disk(claim: Object, disks: Mapping[str, Object]) -> bool:
     return disks[owner["name"]]["spec"].get("contentType", "kubevirt") in {"kubevirt", ""}
 
 
+def wakes(source: Object, obj: Object) -> bool:
+    """Tell whether an export of that source is looked at when an object of its namespace changes.
+
+    An export of a claim is not when a VM starts that has the claim, since KubeVirt's handleVMI goes by the VM then: it stays Ready, and
+    its server runs beside the guest, until the controller looks for another cause.
+    """
+    if source["kind"] != "PersistentVolumeClaim":
+        return True
+    match obj["kind"]:
+        case "PersistentVolumeClaim":
+            return bool(obj["metadata"]["name"] == source["name"])
+        case "VirtualMachineInstance":
+            return controller_of(obj) is None
+        case _:
+            return False
+
+
 def claim_source(export: Object, claim: Object | None, *, disks: Mapping[str, Object], pods: Iterable[Object]) -> Source:
     """Read a source of kind PersistentVolumeClaim. `pods` are those of the namespace."""
     namespace, name = export["metadata"]["namespace"], export["spec"]["source"]["name"]

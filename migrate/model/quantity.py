@@ -15,6 +15,8 @@ MIB = 1024**2
 _BINARY = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4, "Pi": 1024**5, "Ei": 1024**6}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _QUANTITY = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d{1,3}))?", re.ASCII)
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s)", re.ASCII)
+_SECONDS = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _EXACT = Context(prec=2000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
@@ -72,3 +74,11 @@ def human_duration(span: timedelta | float) -> str:
             part = rest // smaller_size
             return f"{count} {unit} {part} {smaller}" if part else f"{count} {unit}"
     return f"{whole} s"
+
+
+def to_duration(text: str) -> timedelta | None:
+    """Read a duration as Go writes it: 1h30m0s, 1.5h, 90s; None for anything else."""
+    parts = _PART.findall(text)
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
+        return None
+    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from migrate.model import labels
 from migrate.model.errors import UsageError
 from migrate.model.exports import Seen, Source, Subject
-from migrate.model.objects import Object, annotations_of, condition, dig, generation_of, leaving, moment, name_of, owned_by, uid_of
-from migrate.model.quantity import human_duration, to_bytes
+from migrate.model.objects import (
+    Object,
+    annotations_of,
+    condition,
+    controller_of,
+    dig,
+    generation_of,
+    labels_of,
+    leaving,
+    moment,
+    name_of,
+    owned_by,
+    uid_of,
+)
+from migrate.model.quantity import human_duration, to_bytes, to_duration
 from migrate.reading.export import WORDS, Links, ended, links_of
+from migrate.reading.inventory import claims_of, dumps_of
+from migrate.reading.state import old_name
+from migrate.reading.users import pods_on
 
 _MORE_WORDS = {
     "InUse": "the disks are in use: an export of a VM waits until that is stopped, one of a claim until no pod uses it; "
@@ -86,6 +102,21 @@ def goes_with_another(secret: Object, export: Object) -> bool:
     return leaving(secret) or (earlier and not owned_by(secret, uid_of(export)))
 
 
+def differences(
+    export: Object, *, ttl: timedelta | None, token_secret: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Say in what an export that was there differs from what is asked of a new one; what is not asked for (None, "") does not differ."""
+    found = []
+    there = str(dig(export, "spec", "ttlDuration") or "2h")
+    if ttl is not None and to_duration(there) != ttl:
+        found.append(f"its time to live is {there}")
+    if token_secret and token_of(export) != token_secret:
+        found.append(f"its token is in Secret {token_of(export) or '(none named)'}")
+    for word, asked, known in (("label", labels, labels_of(export)), ("annotation", annotations, annotations_of(export))):
+        found += [f"its {word} {key} is {known.get(key, 'not there')}" for key, value in asked.items() if known.get(key) != value]
+    return tuple(found)
+
+
 def readers_of(export: Object | None) -> tuple[str, ...] | None:
     """Name the downloads that an export was made for, or that joined in; None = it was not made for a download."""
     if labels.PASSING not in annotations_of(export):
@@ -106,6 +137,24 @@ def state_of(vm: Object) -> str:
     ready = condition(vm, "Ready")
     since = ready.since.isoformat() if ready is not None and ready.since is not None and not ready.true else "-"
     return f"{uid_of(vm)}/{generation_of(vm)}/{since}"
+
+
+def state_of_claim(claim: str, export: Object, vms: Iterable[Object]) -> str:
+    """Name the state that a bare claim is in: of its export, since when that is ready without a break, and of the VMs that have the claim.
+
+    KubeVirt takes an export of a claim back while a pod uses that, and does not look when a VM starts that has it (its handleVMI goes by
+    the VM), so the VMs are looked at besides.
+    """
+    ready = condition(export, "Ready")
+    since = ready.since.isoformat() if ready is not None and ready.since is not None and ready.true else "-"
+    owners = sorted(state_of(vm) for vm in vms if claim in (*claims_of(vm), *dumps_of(vm)) or claim.startswith(old_name(name_of(vm))))
+    return "/".join((uid_of(export), since, *owners))
+
+
+def users_of_claim(claim: str, pods: Iterable[Object]) -> tuple[str, ...]:
+    """Name the pods that may write to a claim; the servers of exports only read."""
+    others = (pod for pod in pods if (controller_of(pod) or ("", ""))[0] != "VirtualMachineExport")
+    return tuple(pods_on((claim,), others))
 
 
 def choose(links: Links, *, export: str, volume: str, formats: Sequence[str]) -> tuple[str, str, str]:

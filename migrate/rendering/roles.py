@@ -20,11 +20,13 @@ class Purpose(StrEnum):
     """These, and deleting a source VM with its disks once its copies are proven."""
     COPY = "copy"
     """vm --method snapshot, undo, status, verify, cleanup: a source that goes on, and is neither halted nor deleted."""
+    EXPORT = "export"
+    """migrate export: it stands alone, since it needs none of what a move does, and nothing outside of its namespace."""
 
 
 def account_name(side: Side, purposes: Collection[Purpose]) -> str:
     """Return the name of the account for these purposes: each sum of rights has one of its own. Retiring includes moving."""
-    words = [purpose for purpose in (Purpose.RETIRE, Purpose.COPY) if purpose in purposes]
+    words = [purpose for purpose in (Purpose.RETIRE, Purpose.COPY, Purpose.EXPORT) if purpose in purposes]
     if Purpose.COPY in purposes and Purpose.RETIRE not in purposes and Purpose.MOVE in purposes:
         words.insert(0, Purpose.MOVE)
     return "-".join(("kubevirt-migrate", *words, side))
@@ -37,7 +39,7 @@ def roles(renderer: Renderer, side: Side, *, purposes: Collection[Purpose], name
     """
     name = account_name(side, purposes)
     return renderer.text(
-        f"rbac/{side}.yaml.j2",
+        "rbac/export.yaml.j2" if Purpose.EXPORT in purposes else f"rbac/{side}.yaml.j2",
         name=name,
         cluster_name=f"{name}-{namespace}",
         namespace=namespace,

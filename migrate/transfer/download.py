@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from migrate.model.errors import Blocked
+from migrate.transfer.answers import Changed
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.journal import Journal, forget, read_journal
 from migrate.transfer.landing import beside, check_room, opened, storing, sync_directory
@@ -58,17 +58,17 @@ def raw(
 ) -> Got:
     """Read a raw link into a file, and go on with what an earlier try left. The file gets its name once it is whole and synced.
 
-    `identity` names the disk and its state: what was read of another one is thrown away. `same` is asked at the end whether the disk is
-    still in that state. `keep_s`: see KEEP_S. `streams` ranges are read at once. `tight`: begin although the disk does not fit, since
-    holes take no room. `moved` is told the bytes that are there and the bytes of the disk.
-    Raises UsageError, Blocked (no room, somebody else writes the file), Cancelled, and what ExportClient raises. Whatever ends it, what
-    is there is noted at once, and a host that is silent is not waited for.
+    `identity` names the disk and its state: what was read of another one is thrown away. `same` is asked at the end, and before what broke
+    is taken up, whether the disk is still in that state. `keep_s`: see KEEP_S. `streams` ranges are read at once. `tight`: begin although
+    the disk does not fit, since holes take no room. `moved` is told the bytes that are there and the bytes of the disk.
+    Raises UsageError, Changed, Blocked (no room, somebody else writes the file), Cancelled, and what ExportClient raises. Whatever ends it,
+    what is there is noted at once, and a host that is silent is not waited for.
     """
     asked = cancelled or threading.Event()
     size = client.size(url, asked)
     part = beside(output, ".part")
     with storing(str(part), now=GO_ON), opened(part) as file:
-        work = _Download(client, url, file, Journal(identity, size), beside(output, ".part.json"), moved, asked, keep_s)
+        work = _Download(client, url, file, Journal(identity, size), beside(output, ".part.json"), moved, asked, keep_s, same)
         work.take_up()
         if not tight:
             check_room(output, size - os.fstat(file).st_blocks * 512)
@@ -77,12 +77,7 @@ def raw(
         os.fsync(file)
         if not same():
             forget(work.path)
-            raise Blocked(
-                "the disk changed while it was read",
-                where=str(part),
-                why="the VM was started or changed, or its export was made anew",
-                now="run the same again: it is read anew",
-            )
+            raise Changed(str(part))
         part.replace(output)
         forget(work.path)
         sync_directory(output.parent)
@@ -102,6 +97,7 @@ class _Download:
     asked: threading.Event
     """The caller wants no more."""
     keep_s: float
+    same: Callable[[], bool]
     ended: threading.Event = field(default_factory=threading.Event)
     """Nobody waits for the readers any more, whatever the cause."""
     writing: int = 0
@@ -159,7 +155,7 @@ class _Download:
     def _read(self, part: Range) -> None:
         """Read a range, or the rest of one, into its place."""
         key, at = part.start - part.start % FULL_RANGE_BYTES, part.start
-        for piece in self.client.pieces(self.url, part, of=self.journal.bytes, cancelled=self.ended):
+        for piece in self.client.pieces(self.url, part, of=self.journal.bytes, cancelled=self.ended, same=self.same):
             with self.news:
                 if self.ended.is_set() or self.asked.is_set():
                     raise Cancelled

@@ -6,7 +6,6 @@ are never followed, since they would carry it elsewhere.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -14,10 +13,11 @@ from urllib.parse import urlsplit
 
 from migrate import __version__
 from migrate.model.clock import Clock
-from migrate.model.errors import Blocked, Refused, Unreachable
+from migrate.model.errors import Blocked, Unreachable
 from migrate.model.labels import OWNER
 from migrate.transfer import trust
-from migrate.transfer.patience import AGAIN, Interrupted, Patience
+from migrate.transfer.answers import Changed, check_answer, host_of, https, refused
+from migrate.transfer.patience import AGAIN, Interrupted, Patience, Waits
 from migrate.transfer.ranges import READ_BYTES, Range
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ class ExportClient:
         forward: Way | None = None,
         insecure: bool = False,
         distrusted: str = "give its CA as a PEM file with --source-ca or --target-ca",
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`ca_pem` is PEM text, "" for the system's roots alone; `token` "" sends none; `streams` is how many connections are kept.
 
         With `forward` every connection goes that way, whatever host the URL names; its certificate must be for that host all the same.
         `insecure`: whoever answers is believed, as the user said. `distrusted`: what to do about a certificate that is refused.
+        `tell` is told when it waits for a host that does not answer, and when it goes on.
         """
         self._tls = trust.blind() if insecure else trust.context(ca_pem)
         self._headers = {"user-agent": USER_AGENT} | ({TOKEN_HEADER: token} if token else {})
@@ -67,6 +69,7 @@ class ExportClient:
         self._forward = forward
         self._bulk: urllib3.PoolManager | None = None
         self._lock = threading.Lock()
+        self._waits = Waits(tell)
 
     def probe(self, url: str) -> int:
         """Return the status that the host itself answers for a URL, whatever it is. One try, never through a port-forward.
@@ -79,7 +82,7 @@ class ExportClient:
         try:
             with (
                 httpx.Client(verify=self._tls, timeout=timeout) as client,
-                client.stream("GET", _https(url), headers=self._headers) as answer,
+                client.stream("GET", https(url), headers=self._headers) as answer,
             ):
                 return answer.status_code
         except httpx.TransportError as error:
@@ -96,25 +99,29 @@ class ExportClient:
 
         Raises Refused for any answer but 200 with a length, NotTrusted, Unreachable.
         """
-        patience = Patience(self._clock, cancelled)
+        patience = Patience(self._clock, cancelled, self._waits)
         while True:
             try:
                 answer = self._ask("HEAD", url)
                 break
             except Interrupted as trouble:
                 patience.pause(trouble, what="the size of a disk could not be read", where=url)
+        self._waits.end()
         length = answer.headers.get("content-length", "")
         if answer.status != 200 or not length.isdigit():
-            raise _refused("the size of a disk could not be read", url, answer.status)
+            raise refused("the size of a disk could not be read", url, answer.status)
         return int(length)
 
-    def pieces(self, url: str, part: Range, *, of: int, cancelled: threading.Event = NEVER) -> Iterator[bytes]:
+    def pieces(
+        self, url: str, part: Range, *, of: int, cancelled: threading.Event = NEVER, same: Callable[[], bool] = lambda: True
+    ) -> Iterator[bytes]:
         """Yield the bytes of one range in pieces of READ_BYTES (the last may be shorter), of a disk that holds `of` bytes.
 
-        A broken stream is taken up where it broke. Raises Refused when the host ignores ranges or the disk has another size by now,
+        A broken stream is taken up where it broke. Before each such try it is asked whether the disk is still in the `same` state.
+        Raises Changed when it is not, Refused when the host ignores ranges or the disk has another size by now,
         NotTrusted, and Unreachable once six tries in a row brought no byte.
         """
-        patience = Patience(self._clock, cancelled)
+        patience = Patience(self._clock, cancelled, self._waits)
         at = part.start
         held = bytearray()
         while at + len(held) < part.stop:
@@ -128,6 +135,8 @@ class ExportClient:
                         at += READ_BYTES
             except Interrupted as trouble:
                 patience.pause(trouble, what="a disk could not be read", where=url)
+                if not same():
+                    raise Changed(url) from None
         if held:
             yield bytes(held)
 
@@ -136,7 +145,7 @@ class ExportClient:
 
         `read` raises Interrupted for a body that is no good. Raises Refused for any answer but 200, NotTrusted, Unreachable.
         """
-        patience = Patience(self._clock, cancelled)
+        patience = Patience(self._clock, cancelled, self._waits)
         while True:
             try:
                 return read(self._body(url))
@@ -167,8 +176,9 @@ class ExportClient:
             if answer.status in AGAIN:
                 raise Interrupted(f"status {answer.status}")
             if answer.status != 200:
-                raise _refused("the files of a claim could not be read", url, answer.status)
+                raise refused("the files of a claim could not be read", url, answer.status)
             while chunk := answer.read(READ_BYTES):
+                self._waits.end()
                 yield chunk
         except (HTTPError, OSError) as error:
             raise Interrupted(self._words(error)) from None
@@ -184,7 +194,7 @@ class ExportClient:
         try:
             return self._pool(url).request(
                 method,
-                _https(url),
+                https(url),
                 headers={**headers, "accept-encoding": "identity"},
                 body=body,
                 preload_content=False,
@@ -209,7 +219,7 @@ class ExportClient:
         answer: Any = self._request("GET", url, {**self._headers, "range": part.header}, READ_S)
         left = part.bytes
         try:
-            _check_answer(answer.status, answer.headers.get("content-range", ""), part, of=of, url=url)
+            check_answer(answer.status, answer.headers.get("content-range", ""), part, of=of, url=url)
             while left and (chunk := answer.read(min(left, READ_BYTES))):
                 left -= len(chunk)
                 yield chunk
@@ -240,42 +250,6 @@ class ExportClient:
                 else:
                     self._bulk = urllib3.PoolManager(ssl_context=self._tls, maxsize=self._streams)
             return self._bulk
-
-
-def host_of(url: str) -> str:
-    """Return host and port of a URL."""
-    return urlsplit(url).netloc
-
-
-def _https(url: str) -> str:
-    if urlsplit(url).scheme != "https":
-        raise Refused("a link of the export is not https", where=url, now="the token would go over the wire in the open; fix the link")
-    return url
-
-
-def _check_answer(status: int, content_range: str, part: Range, *, of: int, url: str) -> None:
-    if status in AGAIN:
-        raise Interrupted(f"status {status}")
-    if status != 206:
-        raise _refused("a disk could not be read", url, status)
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", content_range)
-    if found is None or (int(found[1]), int(found[2]) + 1) != (part.start, part.stop):
-        raise Refused("the export host answered another range than was asked for", where=url, why=f"Content-Range: {content_range}")
-    if int(found[3]) != of:
-        raise Refused("a disk has another size than before", where=url, why=f"{found[3]} bytes, was {of}", now="see who changes it")
-
-
-def _refused(what: str, url: str, status: int) -> Refused:
-    match status:
-        case 401 | 403:
-            now = "the token in the Secret is not the one that the export server knows; run the same again"
-        case 404:
-            now = "the export or its volume is gone; run the same again"
-        case 200:
-            now = "something between here and the export server drops ranges or lengths; take it out of the way"
-        case _:
-            now = "ask the export host's logs"
-    return Refused(what, where=url, why=f"status {status}", now=now, status=status)
 
 
 def _raise_distrust(error: Exception, url: str, now: str) -> None:

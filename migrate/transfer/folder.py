@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from migrate.model.errors import Refused
+from migrate.model.errors import Blocked, Refused, Unreachable
 from migrate.transfer import download
-from migrate.transfer.archive import LEFT_OUT
+from migrate.transfer.answers import Changed, Denied
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.landing import storing
 
 MOST_LISTING_BYTES = 64 * 1024 * 1024
+_LINKS = {"status 301": "it is a link to a directory", "status 404": "it is a link that leads nowhere"}
+_TROUBLE = _LINKS | {
+    "status 403": "the server may not read it",
+    "status 500": "the server cannot open it, or it is a link out of the volume",
+}
+"""By what the server answers for a name that it lists. Go's file server follows links (kubevirt-export section 3)."""
+_NAMED = 5
+SPARING_S = 5.0
+LOST_AND_FOUND = "lost+found"
+"""The file system's own; KubeVirt leaves it out of its archives, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +35,27 @@ class Entry:
     """One name in a directory."""
 
     path: str
-    """From the root of the claim, without a leading slash."""
+    """From the root of the claim, without a leading slash. Bytes that are no UTF-8 are escaped as os.fsdecode does."""
     directory: bool
 
 
-class _Links(HTMLParser):
-    """Collects where a listing leads: Go's file server writes one link for each name."""
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """All files of a claim, brought here."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
+    files: int
+    bytes: int
+    left_out: int = 0
+    """Links that lead to no file."""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for key, value in attrs if tag == "a" and key == "href" and value]
+
+_LINK = re.compile(r'<a href="([^"]*)">')
+"""Go's file server writes one link for each name, percent-encoded and not escaped for HTML: `&lt;` in a name is that, and no `<`."""
 
 
 def names_in(listing: str) -> list[str]:
     """Return the names of a listing; directories end with a slash. Raises Refused for a name that would lead out of its directory."""
-    parser = _Links()
-    parser.feed(listing)
-    names = [unquote(link.removeprefix("./")) for link in parser.found]
+    names = [unquote(link.removeprefix("./"), errors="surrogateescape") for link in _LINK.findall(listing)]
     for name in names:
         if not name.strip("/") or "/" in name.rstrip("/") or name.rstrip("/") in (".", "..") or "\0" in name:
             raise Refused("a listing of the export server names something outside of its directory", why=repr(name))
@@ -67,9 +79,9 @@ def entries(client: ExportClient, root: str, path: str = "") -> list[Entry]:
 
 
 def tree(client: ExportClient, root: str, path: str = "") -> Iterator[Entry]:
-    """List a directory and all below it that travels; a directory comes before what is in it."""
+    """List a directory and all below it but `lost+found` of the root; a directory comes before what is in it."""
     for entry in entries(client, root, path):
-        if entry.path in LEFT_OUT:
+        if entry.path == LOST_AND_FOUND:
             continue
         yield entry
         if entry.directory:
@@ -78,7 +90,7 @@ def tree(client: ExportClient, root: str, path: str = "") -> Iterator[Entry]:
 
 def address(root: str, path: str) -> str:
     """Return the link of a file of a claim."""
-    return f"{root.rstrip('/')}/{quote(path)}"
+    return f"{root.rstrip('/')}/{quote(path, errors='surrogateescape')}"
 
 
 def fetch_all(
@@ -88,26 +100,72 @@ def fetch_all(
     *,
     identity: str,
     same: Callable[[], bool] = lambda: True,
-    moved: Callable[[str], None] = lambda _path: None,
+    tell: Callable[[str], None] = lambda _words: None,
+    moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
-) -> tuple[int, int]:
+) -> Tree:
     """Bring all files of a claim into a directory; what is there whole is read anew, what is there in part is gone on with.
 
-    Owners, modes and links are not told by listings: tar.gz brings them. Return how many files and bytes. Raises as `download.raw` does.
+    Owners, modes and links are not told by listings: a link to a file comes as that file, others are left out; tar.gz brings them all.
+    `tell` is told each file, and what is left out; `moved` the bytes so far (and 0: nobody knows how many there will be).
+    Raises as `download.raw` does, and Blocked in the end for files that cannot be read.
     """
     with storing(str(output), now=download.GO_ON):
         output.mkdir(parents=True, exist_ok=True)
-    files, size = 0, 0
+    files, size, left_out, lost = 0, 0, 0, list[str]()
+    now_and_then = _Sparing(same)
     for entry in tree(client, root):
         place = output / entry.path
         if entry.directory:
             with storing(str(place), now=download.GO_ON):
                 place.mkdir(exist_ok=True)
             continue
-        moved(entry.path)
-        size += fetch(client, root, entry.path, place, identity=identity, same=same, cancelled=cancelled).bytes
-        files += 1
-    return files, size
+        tell(shown(entry.path))
+        begun = size
+
+        def seen(done: int, _: int, begun: int = begun) -> None:
+            moved(begun + done, 0)
+
+        try:
+            size += fetch(client, root, entry.path, place, identity=identity, same=now_and_then, moved=seen, cancelled=cancelled).bytes
+            files += 1
+        except (Denied, Unreachable) as error:
+            words = _TROUBLE.get(error.why, "")
+            if not words or entry not in entries(client, root, entry.path.rpartition("/")[0]):
+                raise
+            lost += [] if error.why in _LINKS else [entry.path]
+            left_out += 1
+            tell(f"{shown(entry.path)} is left out: {words}")
+    if not same():
+        raise Changed(root)
+    if lost:
+        raise Blocked(
+            f"{len(lost)} of {files + left_out} files could not be read: {', '.join(map(shown, lost[:_NAMED]))}",
+            where=str(output),
+            why="the export's server cannot open them: they are not for it to read, or links out of the volume",
+            now="the others are here; take --format tar.gz for links as they are, or see the log of the export's server pod",
+        )
+    return Tree(files, size, left_out)
+
+
+class _Sparing:
+    """Asks only now and then, where there may be thousands of files; in the end it is asked in any case."""
+
+    def __init__(self, same: Callable[[], bool]) -> None:
+        self._same = same
+        self._asked_at = -SPARING_S
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._asked_at < SPARING_S:
+            return True
+        self._asked_at = now
+        return self._same()
+
+
+def shown(path: str) -> str:
+    """Return a path as it can be printed anywhere."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def fetch(
@@ -118,7 +176,9 @@ def fetch(
     *,
     identity: str,
     same: Callable[[], bool] = lambda: True,
+    moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Got:
     """Bring one file of a claim, as `download.raw` does."""
-    return download.raw(client, address(root, path), output, identity=f"{identity}/{path}", same=same, cancelled=cancelled)
+    url = address(root, path)
+    return download.raw(client, url, output, identity=f"{identity}/{path}", same=same, moved=moved, cancelled=cancelled)

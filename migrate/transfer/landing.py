@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,33 @@ def storing(place: str, *, now: str) -> Iterator[None]:
         if error.errno not in _CANNOT_WRITE:
             raise
         raise Blocked(f"{place} could not be written any further", where=place, why=str(error), now=now) from error
+
+
+def landing(output: Path, *, directory: bool = False) -> Path:
+    """Return where a download lands that is to be called `output`: a link is followed. Raises UsageError where it cannot land there.
+
+    What comes is put in the place of a file at its end, so a device or a pipe would be removed by it.
+    """
+    try:
+        place = output.resolve() if output.is_symlink() else output
+        mode = output.stat().st_mode if output.exists() else None
+        there = place.parent.is_dir()
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{output} leads nowhere", where="--output", why=str(error), now="name another file") from error
+    if mode is None and not directory and not there:
+        raise UsageError(f"there is no directory {place.parent}", where="--output", now="make it, or name a file in one that is there")
+    if mode is None or (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):
+        return place
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{output} is a directory", where="--output", now=f"name a file in it: --output {output / 'NAME'}")
+    if directory:
+        raise UsageError(f"{output} is no directory", where="--output", now="name another one, or one that is not there")
+    raise UsageError(
+        f"{output} is no file, but a device, pipe or socket",
+        where="--output",
+        why="a download gets its name when it is whole, by taking the place of what is there",
+        now=f"let it be written there: --output - > {output}",
+    )
 
 
 def beside(output: Path, ending: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from migrate.model.errors import Blocked
+from migrate.transfer.answers import Changed
 from migrate.transfer.archive import END_OF_ARCHIVE
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
@@ -41,18 +42,20 @@ def to_file(
     output: Path,
     *,
     disk_bytes: int | None,
+    same: Callable[[], bool] = lambda: True,
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Got:
     """Save a packed stream under its name once it is whole. A cut one is read anew from its start.
 
-    `disk_bytes`: what a gzip must unpack to; None = it is an archive. `moved` is told the unpacked bytes, and how many there will be (0 =
+    `disk_bytes`: what a gzip must unpack to; None = it is an archive. `same` is asked at the end whether the volume is still in the
+    state in which it was begun. `moved` is told the unpacked bytes, and how many there will be (0 =
     nobody knows).
-    Raises UsageError, Blocked, Cancelled, and what `ExportClient.whole` raises.
+    Raises UsageError, Changed, Blocked, Cancelled, and what `ExportClient.whole` raises.
     """
     part = beside(output, ".part")
     with storing(str(part), now="make room there, and run the same again: it is read anew"), opened(part) as file:
-        got = to_sink(client, url, _File(file), disk_bytes=disk_bytes, moved=moved, cancelled=cancelled)
+        got = to_sink(client, url, _File(file), disk_bytes=disk_bytes, same=same, moved=moved, cancelled=cancelled)
         os.fsync(file)
         part.replace(output)
         sync_directory(output.parent)
@@ -65,6 +68,7 @@ def to_sink(
     sink: Sink,
     *,
     disk_bytes: int | None,
+    same: Callable[[], bool] = lambda: True,
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Got:
@@ -104,6 +108,8 @@ def to_sink(
             raise Interrupted(f"the stream ends after {stream.bytes} of {disk_bytes} bytes")
         if disk_bytes is None and (tail != END_OF_ARCHIVE or not stream.ended):
             raise Interrupted("the archive ends early")
+        if not same():
+            raise Changed(url)
         return Got(arrived, f"sha256:{hashed.hexdigest()}", arrived)
 
     return client.whole(url, take, stop)

@@ -7,7 +7,8 @@ Named causes only: connection lost or refused, time-out, a body that ends early,
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from migrate.model.clock import Clock
 from migrate.model.errors import Unreachable
@@ -24,16 +25,42 @@ class Interrupted(Exception):
 
 
 @dataclass(slots=True)
+class Waits:
+    """Says once for all streams of a host that it is waited for, and once that it is not any more."""
+
+    tell: Callable[[str], None] = lambda _: None
+    _waiting: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, words: str) -> None:
+        """Note that somebody waits."""
+        with self._lock:
+            before, self._waiting = self._waiting, True
+        if not before:
+            self.tell(f"{words}; trying again")
+
+    def end(self) -> None:
+        """Note that something arrived."""
+        if self._waiting:
+            with self._lock:
+                before, self._waiting = self._waiting, False
+            if before:
+                self.tell("it answers again; going on")
+
+
+@dataclass(slots=True)
 class Patience:
     """Tries in a row that brought nothing; any byte that arrives makes it new."""
 
     clock: Clock
     cancelled: threading.Event
+    waits: Waits = field(default_factory=Waits)
     tries: int = 0
 
     def moved(self) -> None:
         """Note that something arrived."""
         self.tries = 0
+        self.waits.end()
 
     def pause(self, trouble: Interrupted, *, what: str, where: str, now: str = LOOK) -> None:
         """Wait before the next try: 1 s doubling to 15 s.
@@ -43,4 +70,5 @@ class Patience:
         self.tries += 1
         if self.tries >= MOST_TRIES or self.cancelled.is_set():
             raise Unreachable(what, where=where, why=str(trouble), now=now)
+        self.waits.begin(f"{what} just now: {trouble}")
         self.clock.wait(self.cancelled, min(FIRST_PAUSE_S * 2 ** (self.tries - 1), LONGEST_PAUSE_S))

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from migrate.model.errors import Blocked
+from migrate.transfer.answers import Changed
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.proof import Cancelled
@@ -43,22 +44,26 @@ class Stream:
             raise _changed(url)
         self._identity = f"{identity}/{size}"
         for part in every(self.done, size):
-            for piece in client.pieces(url, part, of=size, cancelled=stop):
-                if stop.is_set():
-                    raise Cancelled
-                self._hashed.update(piece)
-                self._write(piece)
-                self.done += len(piece)
-                moved(self.done, size)
+            try:
+                for piece in client.pieces(url, part, of=size, cancelled=stop, same=same):
+                    if stop.is_set():
+                        raise Cancelled
+                    self._hashed.update(piece)
+                    self._write(piece)
+                    self.done += len(piece)
+                    moved(self.done, size)
+            except Changed:
+                raise _changed(url) from None
         if not same():
             raise _changed(url)
         return Got(size, f"sha256:{self._hashed.hexdigest()}", size)
 
 
 def _changed(url: str) -> Blocked:
+    """Return what ends it: unlike with a file, it cannot be read anew."""
     return Blocked(
         "the disk changed while it was read, and what was written to standard output cannot be taken back",
         where=url,
-        why="the VM was started or changed, or its export was made anew",
+        why=Changed(url).why,
         now="throw away what came, and run the same again",
     )

@@ -6,7 +6,8 @@ import threading
 from typing import IO
 
 from migrate.model.errors import Refused
-from migrate.transfer.export_client import READ_S, USER_AGENT, ExportClient, host_of
+from migrate.transfer.answers import host_of
+from migrate.transfer.export_client import READ_S, USER_AGENT, ExportClient
 from migrate.transfer.patience import AGAIN, Interrupted, Patience
 
 PATH = "/v1beta1/upload"

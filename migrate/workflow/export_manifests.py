@@ -69,8 +69,10 @@ def _machine(cluster: Cluster, subject: Subject | None) -> Object | None:
 
 
 def _claim(cluster: Cluster, opened: Open, claim: str) -> Object:
-    """Return a claim of the links; of a snapshot's the one that was restored for the export, which has the same shape."""
-    found = cluster.get(PVC, claim) or cluster.get(PVC, f"{name_of(opened.export)}-{claim}")
+    """Return a claim of the links; of a snapshot the one that was restored for the export, since the live one may have grown."""
+    subject = subject_of(opened.export)
+    restored = subject is not None and subject.source is Source.SNAPSHOT
+    found = cluster.get(PVC, f"{name_of(opened.export)}-{claim}" if restored else claim)
     if found is None:
         raise UsageError(f"claim {claim} is not there any more", where=cluster.context, now="export what it belongs to anew")
     return found

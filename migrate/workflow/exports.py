@@ -4,47 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import EXPORT, PVC, SECRET, SNAPSHOT, VM
+from migrate.kube.kinds import EXPORT, PVC, SECRET
 from migrate.model import labels
 from migrate.model.clock import Clock
-from migrate.model.errors import Blocked, MigrateError, Refused, Stalled, Taken, Unreachable, UsageError
-from migrate.model.exports import Seen, Subject
-from migrate.model.objects import Object, leaving, uid_of
-from migrate.model.quantity import human_duration
+from migrate.model.errors import Refused, Stalled, Taken, Unreachable, UsageError
+from migrate.model.exports import Seen, Source, Subject
+from migrate.model.objects import Object, dig, leaving, uid_of
 from migrate.reading.export import Links, ended, links_of
-from migrate.reading.exports import see, state_of, subject_of, token_of, words_of
+from migrate.reading.exports import differences, see, subject_of, token_of, words_of
 from migrate.rendering import exports as rendering
-from migrate.steps import exporting, forwarding
+from migrate.steps import exporting
+from migrate.transfer.answers import Changed, Denied
 from migrate.transfer.export_client import ExportClient, NotTrusted
-from migrate.transfer.straight import Straight, Way
-from migrate.workflow import export_tokens, passing
+from migrate.workflow import export_state, export_tokens, passing
+from migrate.workflow.export_reach import NO_WAY_IN, Approach, not_reached
 
 LOOK_S = 1.0
 TELL_S = 10.0
 """After so many seconds the same words are said again: silence never lasts."""
 RETRIES = 6
-_KINDS = {"vm": VM, "snapshot": SNAPSHOT, "pvc": PVC}
+_MADE_ANEW = 3
+"""An export that goes so often before it is ready is somebody's business."""
 T = TypeVar("T")
+__all__ = ["RETRIES", "Approach", "Exports", "Missing", "Open", "Wish"]
 
 
-@dataclass(frozen=True, slots=True)
-class Approach:
-    """How an export is reached; by default by its links from outside."""
-
-    port_forward: bool = False
-    service_url: str = ""
-    insecure: bool = False
-    ca_pem: str = ""
-    """PEM of the host outside, where the cluster names none or a wrong one."""
-
-    @property
-    def inside(self) -> bool:
-        """Whether the links that hold within the cluster are used."""
-        return self.port_forward or bool(self.service_url)
+class Missing(UsageError):
+    """There is no export of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +94,7 @@ class Exports:
         if found is not None and not leaving(found) and subject_of(found) != wish.subject:
             raise self._taken(name, found)
         self._check(wish)
-        if found is not None and (leaving(found) or ended(found, now=self._clock.now())):
+        if found is not None and (leaving(found) or _over(found, now=self._clock.now())):
             self._gone(name, found)
             found = None
         if found is None:
@@ -127,6 +117,10 @@ class Exports:
             export_tokens.make(self._cluster, self._clock, export, tell=tell)
         return export, found is None
 
+    def unlike(self, export: Object, wish: Wish) -> tuple[str, ...]:
+        """Say in what an export that was there is not as wished; none of that can be changed in one that is made."""
+        return differences(export, ttl=wish.ttl, token_secret=wish.token_secret, labels=wish.labels, annotations=wish.annotations)
+
     def delete(self, name: str) -> bool:
         """Remove an export; its server, its token and what was restored for it go with it. Tell whether there was one."""
         found = self._cluster.get(EXPORT, name)
@@ -145,15 +139,19 @@ class Exports:
             export = self._found(name)
             links = links_of(export, inside=approach.inside)
             token = export_tokens.of(self._cluster, export, token_of(export))
-            if links is not None and token:
-                return Open(export, links, token, self._client(name, links, token, approach))
+            users = export_state.users(self._cluster, export) if links is not None else ""
+            if links is not None and token and not users:
+                client = approach.client(self._cluster, self._clock, name, links, token, tell=tell)
+                return Open(export, links, token, client)
             now, words = self._clock.monotonic(), words_of(export, now=self._clock.now())
-            if links is not None:
+            if users:
+                words = f"the claim is in use: {users}; what is read meanwhile would be no disk"
+            elif links is not None:
                 words = f"its token is not there: Secret {token_of(export) or '(none named)'}"
             elif links_of(export, inside=True) is not None:
-                words = "it is ready, but has no links from outside"
+                words = NO_WAY_IN
             if now - began > patience.total_seconds():
-                raise self._stalled(name, words, patience)
+                raise not_reached(self._cluster, name, words, patience)
             if words != said or now - at >= TELL_S:
                 tell(f"export {name}: {words}")
                 said, at = words, now
@@ -176,20 +174,25 @@ class Exports:
 
         `again`: what to make the export of once it is gone. `reader`: name of this download, written on an export that was made for one,
         so that nobody takes it away meanwhile. `moved`: bytes so far; `retries` tries in a row without any are the end.
-        What is not there (404) is asked for once more, and not again unless the export has changed. Raises what `read` raises in the end.
+        What changed meanwhile is read anew, as long as tries last. What is not there (404) is asked for once more, and not again unless the
+        export has changed. What the cluster itself refuses ends it. Raises what `read` raises in the end.
         """
-        tries, before, missing = 0, moved(), tuple[object, ...]()
+        tries, anew, before, missing = 0, 0, moved(), tuple[object, ...]()
         while True:
-            if again is not None and self._cluster.get(EXPORT, name) is None:
-                self.create(name, again, tell=tell)
-            opened = self.ready(name, approach, patience=patience, tell=tell)
+            opened = self._opened(name, approach, again=again, patience=patience, tell=tell)
             try:
                 if passing.joins(self._cluster, opened.export, reader):
                     return read(opened)
                 tell(f"export {name} changed; looking at it anew")
+            except Changed as changed:
+                anew += 1
+                if anew > retries:
+                    raise
+                tell(f"export {name}: {changed.what}, so it is read anew: {changed.why}")
             except (Refused, NotTrusted, Unreachable) as error:
                 status = error.status if isinstance(error, Refused) else 0
-                if status not in (0, 401, 403, 404) or (status == 404 and opened.facts == missing):
+                ours = isinstance(error, Denied) and status in (401, 403, 404) and not (status == 404 and opened.facts == missing)
+                if status and not ours:
                     raise
                 missing = opened.facts if status == 404 else missing
                 tries = 1 if moved() > before else tries + 1
@@ -201,44 +204,32 @@ class Exports:
                 opened.client.close()
             self._clock.sleep(min(2.0**tries, 30.0))
 
-    def state(self, opened: Open) -> str:
-        """Name what is read, and the state that it is in: a download that is gone on with must be of the very same.
+    def _opened(self, name: str, approach: Approach, *, again: Wish | None, patience: timedelta, tell: Callable[[str], None]) -> Open:
+        """Wait until an export is ready; one that is gone, or goes meanwhile, is made anew if that is wished."""
+        for left in reversed(range(_MADE_ANEW)):
+            try:
+                return self.ready(name, approach, patience=patience, tell=tell)
+            except Missing:
+                if again is None or not left:
+                    raise
+                lost = "; what was read of the claim is read again" if again.subject.source is Source.PVC else ""
+                tell(f"export {name} is gone: its time was over (--ttl gives it more), or somebody removed it; it is made anew{lost}")
+                self.create(name, again, tell=tell)
+        raise AssertionError("the last try returns or raises")
 
-        A VM's disks change with a start (see `state_of`); a snapshot does not change; of a bare claim nobody knows more than that its
-        export went on.
-        """
-        subject = subject_of(opened.export)
-        found = self._cluster.get(_KINDS[subject.source], subject.name) if subject is not None else None
-        if subject is None or found is None or _KINDS[subject.source] is PVC:
-            return f"{self._cluster.uid()}/{uid_of(opened.export)}"
-        return f"{self._cluster.uid()}/{state_of(found) if _KINDS[subject.source] is VM else uid_of(found)}"
+    def state(self, opened: Open, claim: str = "") -> str:
+        """Name what is read, and the state that it is in: a download that is gone on with must be of the very same; see `export_state`."""
+        return f"{export_state.state(self._cluster, opened.export)}/{claim}"
 
-    def _client(self, name: str, links: Links, token: str, approach: Approach) -> ExportClient:
-        way: Way | None = None
-        if approach.service_url:
-            way = Straight(approach.service_url)
-        elif approach.port_forward:
-            where = f"{self._cluster.context}, export {name}"
-            way = forwarding.way_to(self._cluster, lambda: exporting.exporter_pods(self._cluster, name), where=where)
-        ca = links.cert if approach.inside else approach.ca_pem or links.cert
-        now = (
-            "it is not vouched for by the CA that the export names: see who answers there"
-            if approach.inside
-            else "give its CA with --ca FILE"
-        )
-        return ExportClient(
-            ca_pem=ca,
-            token=token,
-            clock=self._clock,
-            forward=way,
-            insecure=approach.insecure,
-            distrusted=f"{now}, or believe whoever answers with --insecure",
-        )
+    def begin(self, opened: Open, claim: str) -> tuple[str, Callable[[], bool]]:
+        """Return the state that a volume is in, and what tells later whether it still is."""
+        state = self.state(opened, claim)
+        return state, lambda: self.state(opened, claim) == state
 
     def _found(self, name: str) -> Object:
         export = self._cluster.get(EXPORT, name)
         if export is None:
-            raise UsageError(
+            raise Missing(
                 f"there is no export {name}",
                 where=f"{self._cluster.context}, namespace {self._cluster.namespace}",
                 why="it was never made, was deleted, or its time to live ended",
@@ -256,7 +247,7 @@ class Exports:
     def _check(self, wish: Wish) -> None:
         """Say at once what would leave the export pending for ever."""
         subject, secret = wish.subject, wish.token_secret
-        if self._cluster.get(_KINDS[subject.source], subject.name) is None:
+        if self._cluster.get(export_state.KINDS[subject.source], subject.name) is None:
             raise UsageError(f"there is no {subject}", where=f"{self._cluster.context}, namespace {self._cluster.namespace}")
         if secret and not exporting.secret_text(self._cluster.get(SECRET, secret)):
             raise UsageError(
@@ -276,20 +267,10 @@ class Exports:
                 raise Stalled(f"export {name} is being deleted and does not go", where=self._cluster.context, now="see its finalizers")
             self._clock.sleep(LOOK_S)
 
-    def _stalled(self, name: str, words: str, patience: timedelta) -> MigrateError:
-        if "no links from outside" in words:
-            return Blocked(
-                f"export {name} is ready, but has no links from outside",
-                where=self._cluster.context,
-                why="KubeVirt gives them only when an Ingress or an OpenShift Route leads to virt-exportproxy",
-                now="read it with --port-forward, or give --service-url of a NodePort or load balancer of its service",
-            )
-        return Stalled(
-            f"export {name} was not ready within {human_duration(patience)}",
-            where=self._cluster.context,
-            why=words,
-            now="mend that and run the same again, or wait longer with --readiness-timeout",
-        )
+
+def _over(export: Object, *, now: datetime) -> bool:
+    """Tell whether an export's time is over and KubeVirt serves it no more. While it is ready our clock may be wrong."""
+    return ended(export, now=now) and dig(export, "status", "phase") != "Ready"
 
 
 def _claims(export: Object) -> tuple[str, ...]:

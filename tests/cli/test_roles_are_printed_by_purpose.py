@@ -50,7 +50,7 @@ def test_an_unknown_purpose_is_refused() -> None:
     with pytest.raises(UsageError) as refused:
         printed("source", "--for", "move,sell")
     assert '"sell"' in refused.value.what
-    assert "move or retire or copy" in refused.value.now
+    assert "move or retire or copy or export" in refused.value.now
 
 
 def test_names_hold_for_every_namespace() -> None:
@@ -59,3 +59,17 @@ def test_names_hold_for_every_namespace() -> None:
         str(one["metadata"]) for one in printed("source", "--namespace", "shop") if "kubevirt-migrate-source-shop" in str(one["metadata"])
     ]
     assert len(outside) == 4
+
+
+def test_exports_by_hand_have_an_account_of_their_own() -> None:
+    """All of its rights are in one namespace, and it is mixed with no other."""
+    made = printed("source", "--namespace", "shop", "--for", "export")
+    assert account("source", "--namespace", "shop", "--for", "export") == {"name": "kubevirt-migrate-export-source", "namespace": "shop"}
+    assert {(one["kind"], one["metadata"]["namespace"]) for one in made} == {  # type: ignore[index]
+        ("ServiceAccount", "shop"),
+        ("Role", "shop"),
+        ("RoleBinding", "shop"),
+    }
+    for words in (["source", "--for", "export,move"], ["target", "--for", "export"]):
+        with pytest.raises(UsageError, match="stands alone"):
+            printed(*words)

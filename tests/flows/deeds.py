@@ -29,6 +29,7 @@ from migrate.workflow.ask import Question, ask
 from migrate.workflow.cleanup import Rules, leftovers
 from tests.accounts import Accounts, accounts_of
 from tests.case_files import words_of
+from tests.flows.deeds_export import disks_are_exported_by_hand
 from tests.flows.exhibits import config_map, on_both, secret, sizes, tastes
 from tests.flows.flow import Flow, interrupt
 from tests.machines import disk, keeping, machine
@@ -39,6 +40,8 @@ _numbers = count(1)
 
 class Stage:
     """A namespace on both sides with both accounts, and the machines that deeds plant there."""
+
+    namespace = NAMESPACE
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -336,4 +339,5 @@ DEEDS = (
     leftovers_are_removed,
     a_finished_move_is_proven_and_retired,
     a_vm_that_goes_on_is_copied,
+    disks_are_exported_by_hand,
 )

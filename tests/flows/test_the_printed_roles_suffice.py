@@ -45,5 +45,7 @@ def test_granted_is_used_and_nothing_was_refused(lab: Lab) -> None:
         assert granted(side, "move") - used - UNSEEN == set(), f"granted on the {side} and never used"
     copying = {use.right for use in seen if (use.side, use.purpose) == ("source", "copy")}
     assert granted("source", "copy") - copying - UNSEEN == set(), "granted for copies and never used"
+    exporting = {use.right for use in seen if (use.side, use.purpose) == ("source", "export")}
+    assert granted("source", "export") - exporting - UNSEEN == set(), "granted for exports by hand and never used"
     deleting = granted("source", "retire") - granted("source", "move")
     assert deleting <= {use.right for use in seen if (use.side, use.purpose) == ("source", "retire")}

@@ -89,5 +89,7 @@ def test_granted_is_used_and_nothing_was_refused(request: pytest.FixtureRequest)
         assert granted(side, "move") - used - WITHIN_A_GET == set(), f"granted on the {side} and never used"
     copying = {use.right for use in seen if (use.side, use.purpose) == ("source", "copy")}
     assert granted("source", "copy") - copying - WITHIN_A_GET == set(), "granted for copies and never used"
+    exporting = {use.right for use in seen if (use.side, use.purpose) == ("source", "export")}
+    assert granted("source", "export") - exporting - WITHIN_A_GET == set(), "granted for exports by hand and never used"
     deleting = granted("source", "retire") - granted("source", "move")
     assert deleting <= {use.right for use in seen if (use.side, use.purpose) == ("source", "retire")}

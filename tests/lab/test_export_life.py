@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from migrate.kube.kinds import EVENT, EXPORT, KUBEVIRT, POD, PVC, SECRET, SERVICE, VM
+from migrate.kube.kinds import EVENT, EXPORT, KUBEVIRT, POD, PVC, SECRET, SERVICE, VM, VMI
 from migrate.lab.up import Lab
 from tests.lab.exports import make
 from tests.machines import disk, machine
@@ -290,3 +290,18 @@ def test_links_can_be_missing_late_or_poor(lab: Lab) -> None:
     assert "external" not in late.until("Ready")["links"]
     lab.until(lambda: "external" in late.status["links"], seconds=90)
     assert lab.clock.monotonic() - begun > 40
+
+
+def test_a_start_does_not_wake_the_export_of_a_claim(lab: Lab) -> None:
+    """KubeVirt looks at exports of the VM, not of its claims: their server goes on beside the guest, until something else wakes it."""
+    lab.plant([disk("l1"), machine("l", ["l1"])])
+    export = make(lab, "ex-l", "l1", kind="PersistentVolumeClaim")
+    export.until("Ready")
+    set_strategy(lab, "l", "Always")
+    user = lab.east.client("lab/user").at("shop")
+    lab.until(lambda: (user.get(VMI, "l") or {}).get("status", {}).get("phase") == "Running")
+    assert export.status["phase"] == "Ready"
+    user.delete(POD, pods(lab, "ex-l")[0]["metadata"]["name"])
+    export.until("Pending", "InUse")
+    set_strategy(lab, "l", "Halted")
+    export.until("Ready")

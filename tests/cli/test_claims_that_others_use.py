@@ -1,0 +1,148 @@
+"""A bare claim that a guest uses while it is exported: bytes of two states never make one disk, whether KubeVirt notices or not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from migrate.kube.cluster import Cluster
+from migrate.kube.kinds import EXPORT, POD
+from migrate.kube.session import open_cluster
+from migrate.lab.storage import disk_file
+from migrate.lab.up import Lab
+from migrate.model.errors import Stalled
+from migrate.model.exports import Source, Subject
+from migrate.reading.exports import choose
+from migrate.transfer import download, packed
+from migrate.transfer.download import Got
+from migrate.workflow.exports import Approach, Exports, Open, Wish
+from tests.cli.conftest import Plant
+from tests.cli.test_exports_by_hand import content
+from tests.flows.flow import Flow
+
+EXPORTER = "kubevirt.io.virt-export-service"
+NEW = b"NEW-STATE" * 10
+EARLY, LATE = 1 << 20, 70 << 20
+MIB = 72
+
+
+@pytest.fixture
+def cluster(lab: Lab) -> Iterator[Cluster]:
+    opened = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
+    yield opened
+    for one in opened.list(EXPORT):
+        opened.delete(EXPORT, one["metadata"]["name"])
+    opened.close()
+
+
+class Taking:
+    """A download of a claim, with a deed once when it has come some way."""
+
+    def __init__(self, cluster: Cluster, flow: Flow, output: Path, deed: Callable[[], None]) -> None:
+        self.exports, self.said, self.done = Exports(cluster, flow.lab.clock), list[str](), 0
+        self.claim, self.output, self._deed = f"{flow.name}-root", output, deed
+        self._did = False
+
+    def moved(self, there: int, _: int) -> None:
+        self.done = there
+        if there > 8 << 20 and not self._did:
+            self._did = True
+            self._deed()
+
+    def raw(self, opened: Open) -> Got:
+        _, _, url = choose(opened.links, export=self.claim, volume="", formats=("raw",))
+        state, same = self.exports.begin(opened, self.claim)
+        return download.raw(opened.client, url, self.output, identity=state, streams=1, same=same, moved=self.moved)
+
+    def gzip(self, opened: Open) -> Got:
+        _, _, url = choose(opened.links, export=self.claim, volume="", formats=("gzip",))
+        same = self.exports.begin(opened, self.claim)[1]
+        return packed.to_file(opened.client, url, self.output, disk_bytes=MIB << 20, same=same, moved=self.moved)
+
+    def run(self, read: Callable[[Open], Got], *, seconds: int = 120) -> Got:
+        wish = Wish(Subject(Source.PVC, self.claim), ttl=timedelta(hours=1))
+        self.exports.create(self.claim, wish)
+        patience = timedelta(seconds=seconds)
+        return self.exports.reading(
+            self.claim, Approach(), read, again=wish, patience=patience, tell=self.said.append, moved=lambda: self.done
+        )
+
+
+def write_both(path: Path) -> None:
+    """Be a guest that writes where it was read already, and where it was not."""
+    with path.open("r+b") as file:
+        for at in (EARLY, LATE):
+            file.seek(at)
+            file.write(NEW)
+
+
+def ran(flow: Flow, path: Path) -> None:
+    """Let the VM run for a while, and stop it."""
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    write_both(path)
+    flow.set_strategy("Halted")
+    flow.until(lambda: flow.instance() is None)
+
+
+def kill_exporter(flow: Flow) -> None:
+    for pod in flow.east.list(POD, labels={EXPORTER: f"{flow.name}-root"}):
+        flow.east.delete(POD, pod["metadata"]["name"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "noticed"), [("raw", False), ("raw", True), ("gzip", False)])
+def test_a_guest_that_ran_meanwhile_makes_it_read_anew(
+    plant: Plant, cluster: Cluster, lab: Lab, tmp_path: Path, form: str, noticed: bool
+) -> None:
+    """Started, written to and stopped in the middle of one download: what comes is of one state, and it is said why it took longer."""
+    flow = plant(mib=MIB)
+    path = disk_file(content(lab, f"{flow.name}-root"))
+
+    def deed() -> None:
+        ran(flow, path)
+        if noticed:
+            kill_exporter(flow)
+
+    taking = Taking(cluster, flow, tmp_path / "d.img", deed)
+    got = taking.run(getattr(taking, form))
+    assert got.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert "may have changed, while it was read, so it is read anew" in " ".join(taking.said)
+
+
+@pytest.mark.slow
+def test_a_server_that_was_away_is_another_state(plant: Plant, cluster: Cluster, tmp_path: Path) -> None:
+    """Its pod was replaced while nobody downloaded: nobody knows who wrote to the claim meanwhile, so nothing is gone on with."""
+    flow = plant()
+    taking = Taking(cluster, flow, tmp_path / "d.img", lambda: None)
+    states = list[str]()
+
+    def look(opened: Open) -> Got:
+        states.append(taking.exports.state(opened, taking.claim))
+        return Got(0, "", 0)
+
+    taking.run(look)
+    taking.run(look)
+    kill_exporter(flow)
+    flow.until(lambda: ((cluster.get(EXPORT, taking.claim) or {}).get("status") or {}).get("phase") != "Ready")
+    taking.run(look)
+    assert states[0] == states[1] != states[2]
+
+
+@pytest.mark.slow
+def test_a_claim_that_is_in_use_is_not_read(plant: Plant, cluster: Cluster, tmp_path: Path) -> None:
+    """A guest runs, and KubeVirt has not noticed: the export is Ready, and nothing is read; it is said who has the claim."""
+    flow = plant()
+    taking = Taking(cluster, flow, tmp_path / "d.img", lambda: None)
+    taking.run(lambda _: Got(0, "", 0))
+    flow.set_strategy("Always")
+    flow.until(flow.runs)
+    assert (cluster.get(EXPORT, taking.claim) or {})["status"]["phase"] == "Ready"
+    with pytest.raises(Stalled, match="is in use: pod virt-launcher") as stalled:
+        taking.run(taking.raw, seconds=3)
+    assert taking.claim in str(stalled.value)
+    assert list(tmp_path.glob("d.img*")) == []

@@ -1,0 +1,88 @@
+"""The dir format brings every file that there is, whatever its name; links that lead to no file are left out, and said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from migrate.model.clock import Clock
+from migrate.model.errors import Blocked
+from migrate.transfer import folder
+from migrate.transfer.answers import Changed
+from migrate.transfer.export_client import ExportClient
+from migrate.transfer.straight import Straight
+from tests.lab.exporter import NAME, TOKEN, Exporter, volumes
+
+ROOT = f"https://{NAME}/volumes/files/dir/"
+STRANGE = (b"latin-\xe9.txt", b"R&D&lt;1>.txt", b"100%20.txt", b"a?b#c.txt", b"a:b", b'quo"te', b"cbt/bitmap", b"sub/lost+found/kept")
+
+
+@pytest.fixture
+def exporter(tmp_path: Path) -> Iterator[Exporter]:
+    volumes(tmp_path)
+    files = tmp_path / "files"
+    for name in STRANGE:
+        place = files / os.fsdecode(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"in " + name)
+    (files / "lost+found").mkdir(exist_ok=True)
+    (files / "lost+found" / "x").write_bytes(b"x")
+    running = Exporter(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(exporter: Exporter, clock: Clock) -> Iterator[ExportClient]:
+    one = ExportClient(ca_pem=exporter.authority.ca_pem, token=TOKEN, clock=clock, forward=Straight(f"127.0.0.1:{exporter.port}"))
+    yield one
+    one.close()
+
+
+def brought(output: Path) -> dict[bytes, bytes]:
+    return {os.fsencode(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+
+def test_every_name_comes_through(client: ExportClient, tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, what HTML or URLs escape, and what our own moves leave out; but for lost+found of the root."""
+    got = folder.fetch_all(client, ROOT, tmp_path / "all", identity="a")
+    found = brought(tmp_path / "all")
+    assert {name: found.get(name) for name in STRANGE} == {name: b"in " + name for name in STRANGE}
+    assert not (tmp_path / "all" / "lost+found").exists()
+    assert (got.files, got.bytes) == (len(found), sum(map(len, found.values())))
+
+
+def test_links_that_lead_to_no_file_are_said_and_left_out(exporter: Exporter, client: ExportClient, tmp_path: Path) -> None:
+    """Into nothing, and to a directory, where it could go round for ever: the rest comes all the same."""
+    files, said = exporter.root / "files", list[str]()
+    (files / "cbt" / "nowhere").symlink_to("gone")
+    (files / "cbt" / "round").symlink_to("..")
+    got = folder.fetch_all(client, ROOT, tmp_path / "all", identity="a", tell=said.append)
+    assert got.left_out >= 2
+    assert {name: brought(tmp_path / "all").get(name) for name in STRANGE} == {name: b"in " + name for name in STRANGE}
+    assert "cbt/nowhere is left out: it is a link that leads nowhere" in said
+    assert "cbt/round is left out: it is a link to a directory" in said
+
+
+def test_a_file_that_cannot_be_read_is_an_error_in_the_end(exporter: Exporter, client: ExportClient, tmp_path: Path) -> None:
+    """All others come first; then it is named, since it is no link that could be done without."""
+    exporter.trouble.set("export", "refuse", path="*bitmap", status="403")
+    with pytest.raises(Blocked, match="cbt/bitmap"):
+        folder.fetch_all(client, ROOT, tmp_path / "all", identity="a")
+    assert len(brought(tmp_path / "all")) >= len(STRANGE) - 1
+
+
+def test_many_files_are_asked_for_once_in_a_while_and_in_the_end(client: ExportClient, tmp_path: Path) -> None:
+    """A thousand files do not cost a thousand looks; but what changed after the last look is noticed."""
+    answers, asked = iter([True, False]), list[int]()
+
+    def same() -> bool:
+        asked.append(1)
+        return next(answers)
+
+    with pytest.raises(Changed):
+        folder.fetch_all(client, ROOT, tmp_path / "all", identity="a", same=same)
+    assert len(asked) == 2
