@@ -11,49 +11,21 @@ import os
 import signal
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PV, PVC, SECRET, SNAPSHOT, VM
-from migrate.kube.session import open_cluster
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, SECRET, SNAPSHOT, VM
 from migrate.lab.pods import PORTS
-from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
-from migrate.model.exports import Source, Subject
-from migrate.reading.exports import choose
-from migrate.transfer import download
-from migrate.workflow.exports import Approach, Exports, Open, Wish
 from tests.cli.conftest import Plant
+from tests.cli.disks import PLACE, content, digest, digest_of
 from tests.cli.shell import MIGRATE, Shell
-from tests.flows.flow import Flow
 
 _numbers = count(1)
-PLACE = ("--context", "east", "-n", "shop")
 FILES = {"a.txt": b"first", "deep/er/b.bin": os.urandom(300_000), "with space+plus.txt": b"third", "empty": b""}
-
-
-def content(lab: Lab, claim: str, side: str = "east") -> Path:
-    """Return where a claim's bytes lie."""
-    cluster = lab.clusters[side]
-    found = cluster.runtime.cache(PVC).get("shop", claim)
-    assert found is not None
-    volume = cluster.runtime.cache(PV).get("", found["spec"]["volumeName"])
-    assert volume is not None
-    return Path(cluster.volumes.path(volume))
-
-
-def digest(lab: Lab, flow: Flow, disk: str = "root") -> str:
-    return f"sha256:{hashlib.sha256(disk_file(content(lab, f'{flow.name}-{disk}')).read_bytes()).hexdigest()}"
-
-
-def digest_of(path: Path) -> str:
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 @pytest.fixture
@@ -319,53 +291,6 @@ def test_killed_in_the_middle_it_goes_on(shell: Shell, plant: Plant, lab: Lab) -
     assert digest_of(work / "d.img") == digest(lab, flow)
     assert [path.name for path in work.iterdir()] == ["d.img"]
     flow.until(lambda: flow.east.get(EXPORT, "kill") is None)
-
-
-def restarted(flow: Flow, name: str) -> None:
-    flow.lab.east.trouble.set("export", "restart", times=1, namespace="shop", export=name)
-
-
-def token_rotated(flow: Flow, name: str) -> None:
-    flow.east.merge(SECRET, f"secret-{name}", {"stringData": {"token": "another0token0of0a0user"}})
-
-
-def certificate_rotated(flow: Flow, name: str) -> None:
-    flow.lab.east.trouble.set("proxy", "rotate")
-
-
-def expired(flow: Flow, name: str) -> None:
-    flow.east.delete(EXPORT, name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("harm", [restarted, token_rotated, certificate_rotated, expired])
-def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_path: Path, harm: Callable[[Flow, str], None]) -> None:
-    """Another pod, token, certificate, or the export made anew: the download goes on, and is the disk."""
-    flow = plant(mib=96)
-    name, output, met = f"{flow.name}-harm", tmp_path / "d.img", list[int]()
-    cluster = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
-    exports, done, said = Exports(cluster, lab.clock), [0], list[str]()
-    wish = Wish(Subject(Source.VM, flow.name), ttl=timedelta(hours=1))
-    exports.create(name, wish)
-
-    def moved(there: int, _: int) -> None:
-        done[0] = there
-        if there > 4 << 20 and not met:
-            met.append(there)
-            harm(flow, name)
-            lab.clock.sleep(15)
-
-    def read(opened: Open) -> download.Got:
-        _, _, url = choose(opened.links, export=name, volume="", formats=("raw",))
-        return download.raw(opened.client, url, output, identity=exports.state(opened), streams=2, moved=moved)
-
-    got: Any = exports.reading(
-        name, Approach(), read, again=wish, patience=timedelta(minutes=5), retries=20, tell=said.append, moved=lambda: done[0]
-    )
-    assert met
-    assert got.digest == digest(lab, flow)
-    assert digest_of(output) == got.digest
-    cluster.close()
 
 
 def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -> None:
