@@ -86,6 +86,7 @@ HARMS = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_path: Path, harm: Harm) -> None:
     """Another pod, token, certificate, or the export made anew: the download meets it, goes on where it was, and is the disk.

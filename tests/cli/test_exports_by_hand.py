@@ -10,18 +10,17 @@ import json
 import os
 import signal
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 import yaml
 
-from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, SECRET, SNAPSHOT, VM
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, SECRET, SNAPSHOT, VM
 from migrate.lab.pods import PORTS
 from migrate.lab.up import Lab
 from tests.cli.conftest import Plant
-from tests.cli.disks import PLACE, content, digest, digest_of
+from tests.cli.disks import PLACE, digest, digest_of, files_in, files_of, fill, made_claim, remove_claims
 from tests.cli.shell import MIGRATE, Shell
 
 _numbers = count(1)
@@ -32,33 +31,9 @@ FILES = {"a.txt": b"first", "deep/er/b.bin": os.urandom(300_000), "with space+pl
 def files(lab: Lab) -> Iterator[str]:
     """A claim that holds files, as nobody told KubeVirt that it holds a disk."""
     name = f"files{next(_numbers)}"
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": "shop"},
-        "spec": {"storageClassName": "fast", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "4Mi"}}},
-    }
-    user = lab.east.client("lab/user").at("shop")
-    user.create(claim)
-    lab.until(lambda: (user.get(PVC, name) or {}).get("status", {}).get("phase") == "Bound")
-    root = content(lab, name)
-    for path, text in FILES.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(text)
+    fill(made_claim(lab, name), FILES)
     yield name
-    user.delete(PVC, name)
-    user.close()
-
-
-@pytest.fixture
-def clean(lab: Lab) -> Iterator[None]:
-    """No export and no token is left by a test."""
-    yield
-    user = lab.east.client("lab/user").at("shop")
-    for one in user.list(EXPORT):
-        user.delete(EXPORT, one["metadata"]["name"])
-    lab.until(lambda: not user.list(EXPORT))
-    user.close()
+    remove_claims(lab, name)
 
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -168,12 +143,9 @@ def test_a_claim_that_holds_files(shell: Shell, files: str, lab: Lab) -> None:
     assert (work / "b.bin").read_bytes() == FILES["deep/er/b.bin"]
     assert shell("export", "files", files, "a.txt", "--output", "-", *PLACE).stdout == "first"
     shell("export", "download", files, "--format", "dir", "--output", "all", *PLACE)
-    found = {str(path.relative_to(work / "all")): path.read_bytes() for path in (work / "all").rglob("*") if path.is_file()}
-    assert found == FILES
+    assert files_in(work / "all") == FILES
     shell("export", "download", files, "--output", "all.tar.gz", *PLACE)
-    with tarfile.open(work / "all.tar.gz") as archive:
-        inside = {member.name.removeprefix("./"): archive.extractfile(member) for member in archive if member.isfile()}
-        assert {name: file.read() for name, file in inside.items() if file is not None} == FILES
+    assert files_of(work / "all.tar.gz") == FILES
     refused = shell("export", "download", files, "--format", "raw", "--output", "no.img", *PLACE, code=2).stderr
     assert "would be a tar, not a disk" in " ".join(refused.split())
     assert not (work / "no.img").exists()
