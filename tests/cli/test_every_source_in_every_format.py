@@ -10,14 +10,14 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+import yaml
 
-from migrate.cli.app import app
 from migrate.kube.kinds import POD, PVC, SNAPSHOT
 from migrate.lab.pods import PORTS
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
-from tests.cli.disks import PLACE, content, files_in, files_of, fill, made_claim, remove_claims
+from tests.cli.disks import content, files_in, files_of, fill, made_claim, remove_claims
+from tests.cli.inside import export
 from tests.flows.flow import Flow
 from tests.machines import disk, machine
 
@@ -30,20 +30,13 @@ DUMPED = {"VM-dump-20261122-101500.memory.dump": os.urandom(300_000)}
 """What KubeVirt leaves on the claim of a memory dump; the lab's machines have no memory that could be dumped."""
 
 
-def migrate(lab: Lab, *words: str) -> str:
-    """Run an export command in this process; return what it prints."""
-    done = CliRunner().invoke(app, ["export", *words, *PLACE], env={"KUBECONFIG": str(lab.kubeconfig)})
-    assert done.exit_code == 0, (words, done.output, done.exception)
-    return done.stdout
-
-
 @pytest.fixture
 def flow(lab: Lab) -> Iterator[Flow]:
     """A halted VM with a disk on a file system, one on a device, and the memory dump that was taken of it."""
     name = f"every{next(_numbers)}"
     names, dump = [f"{name}-root", f"{name}-device"], f"{name}-dump"
     fill(made_claim(lab, dump), DUMPED)
-    vm = machine(name, names)
+    vm = machine(name, names, volumes=[{"name": "scratch", "emptyDisk": {"capacity": "1Gi"}}])
     vm["spec"]["template"]["spec"]["volumes"].append({"name": dump, "memoryDump": {"claimName": dump, "hotpluggable": True}})
     lab.plant([disk(names[0]), disk(names[1], mode="Block"), vm])
     flow = Flow(lab, name)
@@ -54,15 +47,15 @@ def flow(lab: Lab) -> Iterator[Flow]:
     remove_claims(lab, dump)
 
 
-def compare(lab: Lab, here: Path, export: str, there: Mapping[str, Path]) -> None:
+def compare(lab: Lab, here: Path, name: str, there: Mapping[str, Path]) -> None:
     """Download every volume of an export as everything that it is offered as, by every way in. `there`: where the bytes lie, by volume."""
-    pod = next(one for one in lab.east.client("lab/user").at("shop").list(POD, labels={"kubevirt.io.virt-export-service": export}))
+    pod = next(one for one in lab.east.client("lab/user").at("shop").list(POD, labels={"kubevirt.io.virt-export-service": name}))
     address = f"127.0.0.1:{json.loads(pod['metadata']['annotations'][PORTS])['8443']}"
     for volume, place in there.items():
         for number, way in enumerate(((), ("--port-forward",), ("--service-url", address))):
-            for form in sorted(offered(lab, export)[volume]):
+            for form in sorted(offered(lab, name)[volume]):
                 output = here / f"{volume}-{number}.{form}"
-                migrate(lab, "download", export, "--volume", volume, "--format", form, "--output", str(output), *way)
+                export(lab, "download", name, "--volume", volume, "--format", form, "--output", str(output), *way)
                 match form:
                     case "raw":
                         assert output.read_bytes() == disk_file(place).read_bytes()
@@ -74,16 +67,16 @@ def compare(lab: Lab, here: Path, export: str, there: Mapping[str, Path]) -> Non
                         assert files_of(output) == files_in(place)
 
 
-def offered(lab: Lab, export: str) -> dict[str, set[str]]:
+def offered(lab: Lab, name: str) -> dict[str, set[str]]:
     """Return the formats of an export's volumes."""
-    return {one["name"]: set(one["formats"]) for one in json.loads(migrate(lab, "show", export, "-o", "json"))["volumes"]}
+    return {one["name"]: set(one["formats"]) for one in json.loads(export(lab, "show", name, "-o", "json"))["volumes"]}
 
 
 @pytest.mark.slow
 def test_a_vm(lab: Lab, flow: Flow, tmp_path: Path) -> None:
-    """Its disks, whatever they lie on, are disks; its memory dump is a file."""
+    """Its disks, whatever they lie on, are disks; its memory dump is a file; what lies on no claim is not exported."""
     name = flow.name
-    migrate(lab, "create", name, "--vm", name, "--wait")
+    export(lab, "create", name, "--vm", name, "--wait")
     assert offered(lab, name) == {f"{name}-root": DISK, f"{name}-device": DISK, f"{name}-dump": FILES}
     compare(lab, tmp_path, name, {volume: content(lab, volume) for volume in offered(lab, name)})
 
@@ -98,10 +91,12 @@ def test_a_snapshot(lab: Lab, flow: Flow, tmp_path: Path) -> None:
         {"apiVersion": "snapshot.kubevirt.io/v1beta1", "kind": "VirtualMachineSnapshot", "metadata": metadata, "spec": {"source": source}}
     )
     flow.until(lambda: (flow.east.get(SNAPSHOT, name) or {}).get("status", {}).get("readyToUse"))
-    migrate(lab, "create", name, "--snapshot", name, "--wait")
+    export(lab, "create", name, "--snapshot", name, "--wait")
     disks = [f"{name}-root", f"{name}-device"]
     assert {volume: offered(lab, name)[volume] for volume in disks} == dict.fromkeys(disks, DISK)
     assert flow.east.get(PVC, f"{name}-{disks[0]}") is not None
+    kinds = [one["kind"] for one in yaml.safe_load_all(export(lab, "manifest", name))]
+    assert (kinds[:2], set(kinds[2:])) == (["ConfigMap", "VirtualMachine"], {"DataVolume"})
     compare(lab, tmp_path, name, {volume: content(lab, volume) for volume in disks})
     flow.east.delete(SNAPSHOT, name)
 
@@ -119,9 +114,9 @@ def test_claims(lab: Lab, flow: Flow, tmp_path: Path) -> None:
     flow.east.merge(PVC, root, {"metadata": {"annotations": {CONTENT_TYPE: None}}})
     wanted = {told["noted"]: DISK, root: DISK, told["raw"]: DISK, told["files"]: FILES, dump: FILES}
     for claim in wanted:
-        migrate(lab, "create", claim, "--pvc", claim)
+        export(lab, "create", claim, "--pvc", claim)
     for claim, formats in wanted.items():
-        migrate(lab, "create", claim, "--pvc", claim, "--wait")
+        export(lab, "create", claim, "--pvc", claim, "--wait")
         assert offered(lab, claim) == {claim: formats}
         compare(lab, tmp_path, claim, {claim: content(lab, claim)})
     owned = flow.east.get(PVC, root) or {}

@@ -43,10 +43,10 @@ pytestmark = pytest.mark.usefixtures("clean")
 def test_step_by_step_as_in_the_guide(shell: Shell, plant: Plant, lab: Lab) -> None:
     """Create, download with --keep-vme, delete: the disk is here, and nothing is left in the cluster."""
     flow = plant()
-    assert "is made" in shell("export", "create", "one", "--vm", flow.name, "--ttl", "1h", *PLACE).stdout
+    assert "is made" in shell("export", "create", "one", "--vm", flow.name, "--ttl", "1.5h", *PLACE).stdout
     export = flow.east.get(EXPORT, "one")
     assert export is not None
-    assert export["spec"]["ttlDuration"] == "3600s"
+    assert export["spec"]["ttlDuration"] == "5400s"
     assert "was there already" in shell("export", "create", "one", "--vm", flow.name, *PLACE).stdout
     told = shell("export", "download", "one", "--output", "disk.img.gz", "--keep-vme", *PLACE).stdout
     path = shell.directory / "work" / "disk.img.gz"
@@ -128,6 +128,12 @@ def test_snapshots_and_claims(shell: Shell, plant: Plant, lab: Lab) -> None:
     assert flow.runs()
     flow.set_strategy("Halted")
     flow.until(lambda: flow.instance() is None)
+    shell("export", "create", "claim", "--pvc", f"{flow.name}-root", "--wait", *PLACE)
+    bare = yaml.safe_load_all(shell("export", "manifest", "claim", *PLACE).stdout)
+    assert [one["kind"] for one in bare] == ["ConfigMap", "DataVolume"]
+    inside = shell("export", "manifest", "claim", "--port-forward", *PLACE)
+    assert ".svc/volumes/" in inside.stdout
+    assert "within the source cluster only" in inside.stderr
     shell("export", "download", "claim", "--pvc", f"{flow.name}-root", "--format", "raw", "--output", "p.img", *PLACE)
     assert digest_of(shell.directory / "work" / "p.img") == digest(lab, flow)
 
@@ -199,7 +205,10 @@ def test_an_export_made_by_somebody_else(shell: Shell, plant: Plant, lab: Lab) -
 
 @pytest.mark.slow
 def test_the_manifest_moves_the_vm_with_two_commands(shell: Shell, plant: Plant, lab: Lab) -> None:
-    """Halted, every disk filled by the link of its own name even where the server's own set mixes them; the token only on request."""
+    """Halted, every disk filled by the link of its own name even where the server's own set mixes them; then it can be started.
+
+    With it come the CA that the links are believed by and, only on request, the token as the header that CDI sends.
+    """
     flow = plant(disks=("root", "data", "disk"))
     shell("export", "create", "m", "--vm", flow.name, "--wait", *PLACE)
     plain = shell("export", "manifest", "m", *PLACE).stdout
@@ -212,6 +221,11 @@ def test_the_manifest_moves_the_vm_with_two_commands(shell: Shell, plant: Plant,
     assert old.stat().st_mode & 0o777 == 0o600
     documents = list(yaml.safe_load_all(old.read_text()))
     assert {one["metadata"]["namespace"] for one in documents} == {"default"}
+    kinds = {one["kind"]: one for one in documents}
+    export = flow.east.get(EXPORT, "m") or {}
+    assert kinds["ConfigMap"]["data"] == {"ca.pem": export["status"]["links"]["external"]["cert"]}
+    token = base64.b64decode((flow.east.get(SECRET, "secret-m") or {})["data"]["token"]).decode()
+    assert kinds["Secret"]["stringData"] == {"token": f"x-kubevirt-export-token:{token}"}
     there = flow.west.at("default")
     there.create(*documents)
     machine = there.get(VM, flow.name)
@@ -225,6 +239,8 @@ def test_the_manifest_moves_the_vm_with_two_commands(shell: Shell, plant: Plant,
         for disk in ("root", "data", "disk"):
             name = f"{flow.name}-{disk}"
             assert sums["east", "shop", name] == sums["west", "default", name]
+        there.merge(VM, flow.name, {"spec": {"runStrategy": "Always"}})
+        flow.until(lambda: ((there.get(VM, flow.name) or {}).get("status") or {}).get("ready"))
         assert json.loads(shell("export", "manifest", "m", "-o", "json", *PLACE).stdout)["kind"] == "List"
     finally:
         there.delete(VM, flow.name)
@@ -240,6 +256,7 @@ def test_no_link_from_outside_is_said_with_the_way_out(shell: Shell, plant: Plan
     words = ("export", "download", "nolink", "--vm", flow.name, "--format", "raw", "--output", "d.img", *PLACE)
     refused = shell(*words, "--readiness-timeout", "8s", code=3).stderr
     assert "--port-forward" in refused
+    assert "no links from outside" in shell("export", "manifest", "nolink", "--readiness-timeout", "3s", *PLACE, code=3).stderr
     shell(*words, "--port-forward")
     assert digest_of(shell.directory / "work" / "d.img") == digest(lab, flow)
     flow.until(lambda: flow.east.get(EXPORT, "nolink") is None)
@@ -266,8 +283,10 @@ def test_killed_in_the_middle_it_goes_on(shell: Shell, plant: Plant, lab: Lab) -
 
 
 def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -> None:
-    """No output, two ways, a file that cannot be: each is said before anything is made."""
+    """No name, no output, two ways, a file that cannot be: each is said before anything is made."""
     flow = plant(disks=())
+    for verb in ("create", "download", "delete"):
+        assert "Missing argument" in shell("export", verb, "--context", "east", code=2).stderr
     assert "give --output FILE" in shell("export", "download", "n", "--vm", flow.name, *PLACE, code=2).stderr
     both = ("--port-forward", "--service-url", "x:1")
     assert "two ways" in shell("export", "download", "n", "--vm", flow.name, "--output", "x", *both, *PLACE, code=2).stderr
@@ -279,6 +298,7 @@ def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -
         "cannot be written to standard output"
         in shell("export", "download", "n", "--format", "dir", "--output", "-", *PLACE, code=2).stderr
     )
+    assert "there is no export n" in shell("export", "download", "n", "--output", "x", *PLACE, code=2).stderr
     assert flow.east.get(EXPORT, "n") is None
 
 
