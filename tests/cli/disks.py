@@ -20,11 +20,8 @@ PLACE = ("--context", "east", "-n", "shop")
 def content(lab: Lab, claim: str, side: str = "east") -> Path:
     """Return where a claim's bytes lie."""
     cluster = lab.clusters[side]
-    found = cluster.runtime.cache(PVC).get("shop", claim)
-    assert found is not None
-    volume = cluster.runtime.cache(PV).get("", found["spec"]["volumeName"])
-    assert volume is not None
-    return Path(cluster.volumes.path(volume))
+    name = lab.until(lambda: (cluster.runtime.cache(PVC).get("shop", claim) or {"spec": {}})["spec"].get("volumeName"))
+    return Path(cluster.volumes.path(lab.until(lambda: cluster.runtime.cache(PV).get("", name))))
 
 
 def digest(lab: Lab, flow: Flow, disk: str = "root") -> str:
