@@ -2,9 +2,9 @@
 
 Aims: one stream at least 0.9 of curl, four at least 0.9 of one (on loopback there is nothing to gain) and at least 3 times one at a delay
 of 80 ms, 80 MiB at the peak, and a mostly empty disk that takes the room of its content. An aim that is missed is the exit code 1; with a
-small disk (`--mib`) most of the time is the start of our process, so the first one is missed. curl's file is synced, too. The long way is
-the lab's shaping proxy before the export server (1 MiB under way on a connection); it is left after a while, and the bytes by then are told
-by the journal. Ratios count; seconds depend on the machine. `--keep` adds them to figures.md.
+small disk (`--mib`) most of the time is the start of our process, and four streams have little to share: then some are missed. curl's file
+is synced, too. The long way is the lab's shaping proxy before the export server (1 MiB under way on a connection); it is left after a
+while, and the bytes by then are told by the journal. Ratios count; seconds depend on the machine. `--keep` adds them to figures.md.
 """
 
 from __future__ import annotations
