@@ -52,8 +52,7 @@ CaOption = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="CA 
 ReadinessOption = Annotated[str, typer.Option("--readiness-timeout", metavar="TIME", help="How long to wait until it can be read.")]
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def open_export(stack: ExitStack, name: str, context: str, namespace: str, files: Files) -> tuple[Cluster, str]:
@@ -118,13 +117,13 @@ def approach_of(port_forward: bool, service_url: str, insecure: bool, ca: Path |
 
 
 def duration(text: str, option: str) -> timedelta:
-    """Read a time as 1h30m, 1.5h, 90m or 45s, which Go and so virtctl take, too. Raises UsageError."""
+    """Read a time as 1h30m, 90m or 45s. Raises UsageError."""
     found = _DURATION.fullmatch(text)
     if found is None or not text:
         raise UsageError(f'"{text}" is no time', where=option, now="give hours, minutes, seconds: 6h, 1h30m, 90s")
-    seconds = sum(float(number) * unit for number, unit in zip(found.groups(default="0"), _UNITS.values(), strict=True))
-    if seconds < 1:
-        raise UsageError("a time of nothing", where=option, now="give a second or more")
+    seconds = sum(int(number) * unit for number, unit in zip(found.groups(default="0"), _UNITS.values(), strict=True))
+    if not seconds:
+        raise UsageError("a time of nothing", where=option, now="give more than 0 s")
     return timedelta(seconds=seconds)
 
 

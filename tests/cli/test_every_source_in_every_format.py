@@ -16,7 +16,7 @@ from migrate.kube.kinds import POD, PVC, SNAPSHOT
 from migrate.lab.pods import PORTS
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
-from tests.cli.disks import content, files_in, files_of, fill, made_claim, remove_claims
+from tests.cli.disks import content, files_in, files_of, fill, make_claim, remove_claims
 from tests.cli.inside import export
 from tests.flows.flow import Flow
 from tests.machines import disk, machine
@@ -35,7 +35,8 @@ def flow(lab: Lab) -> Iterator[Flow]:
     """A halted VM with a disk on a file system, one on a device, and the memory dump that was taken of it."""
     name = f"every{next(_numbers)}"
     names, dump = [f"{name}-root", f"{name}-device"], f"{name}-dump"
-    fill(made_claim(lab, dump), DUMPED)
+    make_claim(lab, dump)
+    fill(content(lab, dump), DUMPED)
     vm = machine(name, names, volumes=[{"name": "scratch", "emptyDisk": {"capacity": "1Gi"}}])
     vm["spec"]["template"]["spec"]["volumes"].append({"name": dump, "memoryDump": {"claimName": dump, "hotpluggable": True}})
     lab.plant([disk(names[0]), disk(names[1], mode="Block"), vm])
@@ -106,11 +107,13 @@ def test_claims(lab: Lab, flow: Flow, tmp_path: Path) -> None:
     """An annotation, a DataVolume that owns it, or a device make a claim a disk; all others hold files, memory dumps too."""
     told = {name: f"{flow.name}-{name}" for name in ("noted", "raw", "files")}
     root, dump = f"{flow.name}-root", f"{flow.name}-dump"
-    fill(made_claim(lab, told["noted"]), {"disk.img": os.urandom(1 << 20)})
+    for name, claim in told.items():
+        make_claim(lab, claim, volumeMode="Block" if name == "raw" else "Filesystem")
+    fill(content(lab, told["noted"]), {"disk.img": os.urandom(1 << 20)})
     flow.east.merge(PVC, told["noted"], {"metadata": {"annotations": {CONTENT_TYPE: "kubevirt"}}})
-    with made_claim(lab, told["raw"], volumeMode="Block").open("r+b") as device:
+    with content(lab, told["raw"]).open("r+b") as device:
         device.write(os.urandom(1 << 20))
-    fill(made_claim(lab, told["files"]), {"disk.img": b"nobody says that this is a disk", "a/b": b""})
+    fill(content(lab, told["files"]), {"disk.img": b"nobody says that this is a disk", "a/b": b""})
     flow.east.merge(PVC, root, {"metadata": {"annotations": {CONTENT_TYPE: None}}})
     wanted = {told["noted"]: DISK, root: DISK, told["raw"]: DISK, told["files"]: FILES, dump: FILES}
     for claim in wanted:

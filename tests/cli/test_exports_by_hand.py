@@ -20,7 +20,7 @@ from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, SECRET, SNAPSHOT, VM
 from migrate.lab.pods import PORTS
 from migrate.lab.up import Lab
 from tests.cli.conftest import Plant
-from tests.cli.disks import PLACE, digest, digest_of, files_in, files_of, fill, made_claim, remove_claims
+from tests.cli.disks import PLACE, content, digest, digest_of, files_in, files_of, fill, make_claim, remove_claims
 from tests.cli.shell import MIGRATE, Shell
 
 _numbers = count(1)
@@ -31,7 +31,8 @@ FILES = {"a.txt": b"first", "deep/er/b.bin": os.urandom(300_000), "with space+pl
 def files(lab: Lab) -> Iterator[str]:
     """A claim that holds files, as nobody told KubeVirt that it holds a disk."""
     name = f"files{next(_numbers)}"
-    fill(made_claim(lab, name), FILES)
+    make_claim(lab, name)
+    fill(content(lab, name), FILES)
     yield name
     remove_claims(lab, name)
 
@@ -43,10 +44,10 @@ pytestmark = pytest.mark.usefixtures("clean")
 def test_step_by_step_as_in_the_guide(shell: Shell, plant: Plant, lab: Lab) -> None:
     """Create, download with --keep-vme, delete: the disk is here, and nothing is left in the cluster."""
     flow = plant()
-    assert "is made" in shell("export", "create", "one", "--vm", flow.name, "--ttl", "1.5h", *PLACE).stdout
+    assert "is made" in shell("export", "create", "one", "--vm", flow.name, "--ttl", "1h", *PLACE).stdout
     export = flow.east.get(EXPORT, "one")
     assert export is not None
-    assert export["spec"]["ttlDuration"] == "5400s"
+    assert export["spec"]["ttlDuration"] == "3600s"
     assert "was there already" in shell("export", "create", "one", "--vm", flow.name, *PLACE).stdout
     told = shell("export", "download", "one", "--output", "disk.img.gz", "--keep-vme", *PLACE).stdout
     path = shell.directory / "work" / "disk.img.gz"
