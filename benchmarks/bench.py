@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import IO
 
 MIGRATE = [sys.executable, "-m", "migrate"]
+FIGURES = Path(__file__).with_name("figures.md")
+PEAK_MIB = 80
 
 
 SEED = """apiVersion: v1
@@ -96,6 +98,41 @@ def measured(words: Sequence[str], home: Path, out: IO[str] | None = None) -> Co
         raise subprocess.CalledProcessError(child.returncode, words)
     after = requests(home)
     return Cost(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, {name: after[name] - before[name] for name in after})
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a figure should be: at least so much, or at most."""
+
+    what: str
+    found: float
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is within its bounds."""
+        return (self.least is None or self.found >= self.least) and (self.most is None or self.found <= self.most)
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """The aim as a row of a table."""
+        wanted = f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
+        return self.what, wanted, f"{self.found:.2f}", "met" if self.met else "MISSED"
+
+
+def judged(what: str, aims: Sequence[Aim], *, keep: bool) -> int:
+    """Print each figure beside its aim, and keep them in figures.md if asked. Return the exit code: 1 when an aim is missed."""
+    print()
+    heads = ("figure", "aim", "found", "")
+    table(heads, [aim.row for aim in aims])
+    if keep:
+        commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True).stdout.strip()
+        lines = ["", f"## {what}", "", f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit}, {os.cpu_count()} cores", ""]
+        lines += [f"| {' | '.join(cells)} |" for cells in (heads, ("---",) * len(heads), *(aim.row for aim in aims))]
+        with FIGURES.open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    return 0 if all(aim.met for aim in aims) else 1
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -36,7 +36,7 @@ class Hangups:
         finally:
             with self._lock:
                 if self._callbacks.pop(number, None) is not None:
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(OSError, ValueError):  # ValueError: the lab has ended meanwhile
                         self._poll.unregister(number)
 
     def stop(self) -> None:

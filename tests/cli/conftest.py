@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from migrate.kube.kinds import EXPORT
 from migrate.lab.clock import RealClock
 from migrate.lab.up import Lab
 from tests.cli.shell import Shell
@@ -50,3 +51,14 @@ def plant(lab: Lab) -> Iterator[Plant]:
         flow.close()
     for cluster in lab.clusters.values():
         cluster.trouble.clear()
+
+
+@pytest.fixture
+def clean(lab: Lab) -> Iterator[None]:
+    """No export and no token is left by a test."""
+    yield
+    user = lab.east.client("lab/user").at("shop")
+    for one in user.list(EXPORT):
+        user.delete(EXPORT, one["metadata"]["name"])
+    lab.until(lambda: not user.list(EXPORT))
+    user.close()

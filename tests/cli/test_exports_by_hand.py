@@ -10,83 +10,31 @@ import json
 import os
 import signal
 import subprocess
-import tarfile
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PV, PVC, SECRET, SNAPSHOT, VM
-from migrate.kube.session import open_cluster
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, SECRET, SNAPSHOT, VM
 from migrate.lab.pods import PORTS
-from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
-from migrate.model.exports import Source, Subject
-from migrate.reading.exports import choose
-from migrate.transfer import download
-from migrate.workflow.exports import Approach, Exports, Open, Wish
 from tests.cli.conftest import Plant
+from tests.cli.disks import PLACE, content, digest, digest_of, files_in, files_of, fill, make_claim, remove_claims
 from tests.cli.shell import MIGRATE, Shell
-from tests.flows.flow import Flow
 
 _numbers = count(1)
-PLACE = ("--context", "east", "-n", "shop")
 FILES = {"a.txt": b"first", "deep/er/b.bin": os.urandom(300_000), "with space+plus.txt": b"third", "empty": b""}
-
-
-def content(lab: Lab, claim: str, side: str = "east") -> Path:
-    """Return where a claim's bytes lie."""
-    cluster = lab.clusters[side]
-    found = cluster.runtime.cache(PVC).get("shop", claim)
-    assert found is not None
-    volume = cluster.runtime.cache(PV).get("", found["spec"]["volumeName"])
-    assert volume is not None
-    return Path(cluster.volumes.path(volume))
-
-
-def digest(lab: Lab, flow: Flow, disk: str = "root") -> str:
-    return f"sha256:{hashlib.sha256(disk_file(content(lab, f'{flow.name}-{disk}')).read_bytes()).hexdigest()}"
-
-
-def digest_of(path: Path) -> str:
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 @pytest.fixture
 def files(lab: Lab) -> Iterator[str]:
     """A claim that holds files, as nobody told KubeVirt that it holds a disk."""
     name = f"files{next(_numbers)}"
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": "shop"},
-        "spec": {"storageClassName": "fast", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "4Mi"}}},
-    }
-    user = lab.east.client("lab/user").at("shop")
-    user.create(claim)
-    lab.until(lambda: (user.get(PVC, name) or {}).get("status", {}).get("phase") == "Bound")
-    root = content(lab, name)
-    for path, text in FILES.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(text)
+    make_claim(lab, name)
+    fill(content(lab, name), FILES)
     yield name
-    user.delete(PVC, name)
-    user.close()
-
-
-@pytest.fixture
-def clean(lab: Lab) -> Iterator[None]:
-    """No export and no token is left by a test."""
-    yield
-    user = lab.east.client("lab/user").at("shop")
-    for one in user.list(EXPORT):
-        user.delete(EXPORT, one["metadata"]["name"])
-    lab.until(lambda: not user.list(EXPORT))
-    user.close()
+    remove_claims(lab, name)
 
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -181,6 +129,12 @@ def test_snapshots_and_claims(shell: Shell, plant: Plant, lab: Lab) -> None:
     assert flow.runs()
     flow.set_strategy("Halted")
     flow.until(lambda: flow.instance() is None)
+    shell("export", "create", "claim", "--pvc", f"{flow.name}-root", "--wait", *PLACE)
+    bare = yaml.safe_load_all(shell("export", "manifest", "claim", *PLACE).stdout)
+    assert [one["kind"] for one in bare] == ["ConfigMap", "DataVolume"]
+    inside = shell("export", "manifest", "claim", "--port-forward", *PLACE)
+    assert ".svc/volumes/" in inside.stdout
+    assert "within the source cluster only" in inside.stderr
     shell("export", "download", "claim", "--pvc", f"{flow.name}-root", "--format", "raw", "--output", "p.img", *PLACE)
     assert digest_of(shell.directory / "work" / "p.img") == digest(lab, flow)
 
@@ -196,12 +150,9 @@ def test_a_claim_that_holds_files(shell: Shell, files: str, lab: Lab) -> None:
     assert (work / "b.bin").read_bytes() == FILES["deep/er/b.bin"]
     assert shell("export", "files", files, "a.txt", "--output", "-", *PLACE).stdout == "first"
     shell("export", "download", files, "--format", "dir", "--output", "all", *PLACE)
-    found = {str(path.relative_to(work / "all")): path.read_bytes() for path in (work / "all").rglob("*") if path.is_file()}
-    assert found == FILES
+    assert files_in(work / "all") == FILES
     shell("export", "download", files, "--output", "all.tar.gz", *PLACE)
-    with tarfile.open(work / "all.tar.gz") as archive:
-        inside = {member.name.removeprefix("./"): archive.extractfile(member) for member in archive if member.isfile()}
-        assert {name: file.read() for name, file in inside.items() if file is not None} == FILES
+    assert files_of(work / "all.tar.gz") == FILES
     refused = shell("export", "download", files, "--format", "raw", "--output", "no.img", *PLACE, code=2).stderr
     assert "would be a tar, not a disk" in " ".join(refused.split())
     assert not (work / "no.img").exists()
@@ -255,7 +206,10 @@ def test_an_export_made_by_somebody_else(shell: Shell, plant: Plant, lab: Lab) -
 
 @pytest.mark.slow
 def test_the_manifest_moves_the_vm_with_two_commands(shell: Shell, plant: Plant, lab: Lab) -> None:
-    """Halted, every disk filled by the link of its own name even where the server's own set mixes them; the token only on request."""
+    """Halted, every disk filled by the link of its own name even where the server's own set mixes them; then it can be started.
+
+    With it come the CA that the links are believed by and, only on request, the token as the header that CDI sends.
+    """
     flow = plant(disks=("root", "data", "disk"))
     shell("export", "create", "m", "--vm", flow.name, "--wait", *PLACE)
     plain = shell("export", "manifest", "m", *PLACE).stdout
@@ -268,6 +222,11 @@ def test_the_manifest_moves_the_vm_with_two_commands(shell: Shell, plant: Plant,
     assert old.stat().st_mode & 0o777 == 0o600
     documents = list(yaml.safe_load_all(old.read_text()))
     assert {one["metadata"]["namespace"] for one in documents} == {"default"}
+    kinds = {one["kind"]: one for one in documents}
+    export = flow.east.get(EXPORT, "m") or {}
+    assert kinds["ConfigMap"]["data"] == {"ca.pem": export["status"]["links"]["external"]["cert"]}
+    token = base64.b64decode((flow.east.get(SECRET, "secret-m") or {})["data"]["token"]).decode()
+    assert kinds["Secret"]["stringData"] == {"token": f"x-kubevirt-export-token:{token}"}
     there = flow.west.at("default")
     there.create(*documents)
     machine = there.get(VM, flow.name)
@@ -281,6 +240,8 @@ def test_the_manifest_moves_the_vm_with_two_commands(shell: Shell, plant: Plant,
         for disk in ("root", "data", "disk"):
             name = f"{flow.name}-{disk}"
             assert sums["east", "shop", name] == sums["west", "default", name]
+        there.merge(VM, flow.name, {"spec": {"runStrategy": "Always"}})
+        flow.until(lambda: ((there.get(VM, flow.name) or {}).get("status") or {}).get("ready"))
         assert json.loads(shell("export", "manifest", "m", "-o", "json", *PLACE).stdout)["kind"] == "List"
     finally:
         there.delete(VM, flow.name)
@@ -296,6 +257,7 @@ def test_no_link_from_outside_is_said_with_the_way_out(shell: Shell, plant: Plan
     words = ("export", "download", "nolink", "--vm", flow.name, "--format", "raw", "--output", "d.img", *PLACE)
     refused = shell(*words, "--readiness-timeout", "8s", code=3).stderr
     assert "--port-forward" in refused
+    assert "no links from outside" in shell("export", "manifest", "nolink", "--readiness-timeout", "3s", *PLACE, code=3).stderr
     shell(*words, "--port-forward")
     assert digest_of(shell.directory / "work" / "d.img") == digest(lab, flow)
     flow.until(lambda: flow.east.get(EXPORT, "nolink") is None)
@@ -321,56 +283,11 @@ def test_killed_in_the_middle_it_goes_on(shell: Shell, plant: Plant, lab: Lab) -
     flow.until(lambda: flow.east.get(EXPORT, "kill") is None)
 
 
-def restarted(flow: Flow, name: str) -> None:
-    flow.lab.east.trouble.set("export", "restart", times=1, namespace="shop", export=name)
-
-
-def token_rotated(flow: Flow, name: str) -> None:
-    flow.east.merge(SECRET, f"secret-{name}", {"stringData": {"token": "another0token0of0a0user"}})
-
-
-def certificate_rotated(flow: Flow, name: str) -> None:
-    flow.lab.east.trouble.set("proxy", "rotate")
-
-
-def expired(flow: Flow, name: str) -> None:
-    flow.east.delete(EXPORT, name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("harm", [restarted, token_rotated, certificate_rotated, expired])
-def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_path: Path, harm: Callable[[Flow, str], None]) -> None:
-    """Another pod, token, certificate, or the export made anew: the download goes on, and is the disk."""
-    flow = plant(mib=96)
-    name, output, met = f"{flow.name}-harm", tmp_path / "d.img", list[int]()
-    cluster = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
-    exports, done, said = Exports(cluster, lab.clock), [0], list[str]()
-    wish = Wish(Subject(Source.VM, flow.name), ttl=timedelta(hours=1))
-    exports.create(name, wish)
-
-    def moved(there: int, _: int) -> None:
-        done[0] = there
-        if there > 4 << 20 and not met:
-            met.append(there)
-            harm(flow, name)
-            lab.clock.sleep(15)
-
-    def read(opened: Open) -> download.Got:
-        _, _, url = choose(opened.links, export=name, volume="", formats=("raw",))
-        return download.raw(opened.client, url, output, identity=exports.state(opened), streams=2, moved=moved)
-
-    got: Any = exports.reading(
-        name, Approach(), read, again=wish, patience=timedelta(minutes=5), retries=20, tell=said.append, moved=lambda: done[0]
-    )
-    assert met
-    assert got.digest == digest(lab, flow)
-    assert digest_of(output) == got.digest
-    cluster.close()
-
-
 def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -> None:
-    """No output, two ways, a file that cannot be: each is said before anything is made."""
+    """No name, no output, two ways, a file that cannot be: each is said before anything is made."""
     flow = plant(disks=())
+    for verb in ("create", "download", "delete"):
+        assert "Missing argument" in shell("export", verb, "--context", "east", code=2).stderr
     assert "give --output FILE" in shell("export", "download", "n", "--vm", flow.name, *PLACE, code=2).stderr
     both = ("--port-forward", "--service-url", "x:1")
     assert "two ways" in shell("export", "download", "n", "--vm", flow.name, "--output", "x", *both, *PLACE, code=2).stderr
@@ -382,6 +299,7 @@ def test_what_was_not_finished_is_not_written_over(shell: Shell, plant: Plant) -
         "cannot be written to standard output"
         in shell("export", "download", "n", "--format", "dir", "--output", "-", *PLACE, code=2).stderr
     )
+    assert "there is no export n" in shell("export", "download", "n", "--output", "x", *PLACE, code=2).stderr
     assert flow.east.get(EXPORT, "n") is None
 
 

@@ -76,6 +76,7 @@ def test_what_is_taken(volumes: dict[str, dict[str, str]], volume: str, formats:
         ({"a": BOTH, "b": BOTH}, "", FORMATS, "has 2 volumes"),
         ({"a": BOTH}, "c", FORMATS, 'has no volume "c"'),
         ({"a": FILES}, "", ("raw",), "is not offered as raw"),
+        ({"a": FILES}, "", ("gzip",), "is not offered as gzip"),
         ({"a": BOTH}, "", ("dir",), "is not offered as dir"),
     ],
 )
