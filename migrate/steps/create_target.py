@@ -23,7 +23,7 @@ from migrate.steps.expanding import travelling
 class CreateTarget:
     """Make the VM from the source's, or from the snapshot's, with what must not travel left out and what identifies the guest pinned.
 
-    Then its disks are marked with it: whoever deletes it may have started it before, and a way back must know that it was not ours to say.
+    Then its disks are marked with it, until we delete it ourselves: whoever else does may have started it before.
     """
 
     name = "create-target"
@@ -56,9 +56,9 @@ class CreateTarget:
                 why="the VM or its annotation is gone",
                 now="see who changed it; then run the same again",
             )
-        made = {name_of(volume): volume for volume in looks.disks_there(x)}
+        volumes = {name_of(volume): volume for volume in looks.disks_there(x)}
         for disk in x.migration.disks:
-            same_claims.insist(x, disk, x.source.get(PVC, disk.pvc), made.get(disk.target))
+            same_claims.insist(x, disk, x.source.get(PVC, disk.pvc), volumes.get(disk.target))
         self._make(x, vm, was, stamps.written(x))
 
     def _from_snapshot(self, x: Crossing) -> None:

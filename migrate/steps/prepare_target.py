@@ -76,7 +76,7 @@ def _outdated(x: Crossing, record: Object) -> Observation | None:
     disks = _read(record).migration.disks
     said = looks.differing(disks, (disk.pvc for disk in x.migration.disks if not disk.archive))
     known = {disk.pvc: disk.uid for disk in disks}
-    anew = [disk.pvc for disk in x.migration.disks if known.get(disk.pvc, disk.uid) != disk.uid]
+    anew = [disk.pvc for disk in x.migration.disks if known.get(disk.pvc, "") not in ("", disk.uid)]
     if not said and anew:
         said = f"made anew: {', '.join(anew)}"
     if not said:
