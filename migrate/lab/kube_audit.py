@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from migrate.lab.api_log import Asked, RequestLog
+from migrate.lab.places import LabError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +52,14 @@ class AuditedRequests(RequestLog):
                     self.add(**facts_of(event))
 
     def _fresh(self) -> list[dict[str, Any]]:
-        """Return the events written since the last time; a line that is only half there waits for the next."""
+        """Return the events written since the last time; a line that is only half there waits for the next.
+
+        Raises LabError where the log was begun anew: to go on reading would show no request any more.
+        """
         try:
             with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._offset:
+                    raise LabError(f"{self._path} was rotated: what was asked before is lost", now="raise audit-log-maxsize")
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:

@@ -181,6 +181,7 @@ class ControlPlane:
         flags = {
             "advertise-address": "127.0.0.1",
             "allow-privileged": "true",
+            "audit-log-maxsize": "100000",  # megabytes; by default 100, and then a new log is begun
             "audit-log-path": str(self.audit_log),
             "audit-policy-file": file("audit.yaml"),
             "authorization-mode": "RBAC",
