@@ -66,6 +66,10 @@ STARTED = f"{PREFIX}/started"
 """Annotation on the target VM, written in the same write that starts it: when. From then on nothing is undone. Before that it is written on
 each of its disks, with the claim that the guest will write to (reading/started.py): a VM can be deleted without its disks."""
 
+GIVEN_TO = f"{PREFIX}/given-to"
+"""Annotation on a target disk: uid of the target VM that was made on it. We take it off before we delete that VM. So where that VM is not
+there and the note is, somebody else deleted it, and may have started it before."""
+
 PASSING = f"{PREFIX}/made-for-a-download"
 """Annotation on an export that `migrate export download` made for itself: JSON list of the downloads that read it (HOST:FILE). It goes with
 the one that ends last."""

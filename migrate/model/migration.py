@@ -115,6 +115,8 @@ class Disk:
     volume_mode: str = "Filesystem"
     archive: bool = False
     """No disk of the guest but files: the claim in which KubeVirt keeps TPM and EFI variables. `volume` is empty then."""
+    uid: str = ""
+    """Uid of the source PVC when the disks were chosen; "" in a record of before this was noted. One made anew is another."""
 
 
 def _short(*parts: str) -> str:

@@ -85,7 +85,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
             "run again if nothing was done for them yet; else `migrate undo`, then move anew",
         ),
         "TargetLost": Reason(
-            "the target was started, or the migration was through, and the target's VM or disks are gone or others",
+            "the target was or may have been started, or the migration was through, and the target's VM or disks are gone or others",
             "bring them back, or `migrate undo --even-if-started` if that was wanted, then move anew",
         ),
         "HaltedByAnother": Reason("another migration holds the halt of this VM", "finish or undo that one first"),
@@ -214,6 +214,7 @@ _TABLE: dict[str, dict[str, Reason]] = {
     "Target": {
         "TargetMissing": Reason("the target VM is not made yet"),
         "TargetMade": Reason("the target VM is there, halted"),
+        "TargetToNote": Reason("the target VM is there; which one it is is noted on the disks that it was made on"),
         "NotStarted": Reason("the target is to be started"),
         "TargetStopping": Reason("an undo that was told to stops the target first"),
         "StrategyToRestore": Reason("a Manual target was started by Always; it gets its own strategy as soon as its instance is there"),

@@ -153,6 +153,7 @@ _DISK = {
     "storageClass": "storage_class",
     "volumeMode": "volume_mode",
     "archive": "archive",
+    "uid": "uid",
 }
 """JSON key → field of Disk."""
 _PROOF = {"disk": "disk", "digest": "digest", "coverage": "coverage", "bytes": "bytes", "sourceGeneration": "source_generation", "at": "at"}

@@ -10,7 +10,7 @@ from typing import Any
 from migrate.model.errors import Problem
 from migrate.model.inventory import Inventory
 from migrate.model.migration import Disk
-from migrate.model.objects import Object, annotations_of, controller_of, dig, leaving, name_of
+from migrate.model.objects import Object, annotations_of, controller_of, dig, leaving, name_of, uid_of
 from migrate.model.quantity import to_bytes
 from migrate.reading.state import old_name, state_of
 
@@ -79,6 +79,7 @@ def disks_of(
                 capacity_bytes=capacity_bytes(pvc),
                 storage_class=str(dig(pvc, "spec", "storageClassName", default="")),
                 volume_mode=str(dig(pvc, "spec", "volumeMode", default="Filesystem")),
+                uid=str(dig(pvc, "metadata", "uid", default="")),
             )
         )
     state = state_of(vm, vmi, states)
@@ -92,7 +93,7 @@ def disks_of(
 
 def _state_disk(claim: Object, target: str) -> Disk:
     storage_class = str(dig(claim, "spec", "storageClassName", default=""))
-    return Disk("", name_of(claim), target, capacity_bytes(claim), storage_class, archive=True)
+    return Disk("", name_of(claim), target, capacity_bytes(claim), storage_class, archive=True, uid=uid_of(claim))
 
 
 def capacity_bytes(pvc: Object | None) -> int:

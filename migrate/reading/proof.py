@@ -66,3 +66,8 @@ def proof_of(disk: Object | None, key: str = labels.PROOF) -> Proof | None:
 def claim_there(claim: Object | None) -> str:
     """Return the uid of a claim whose bytes are there: bound and not on its way out; "" for any other."""
     return uid_of(claim) if claim is not None and dig(claim, "status", "phase") == "Bound" and not leaving(claim) else ""
+
+
+def copied_from(disk: Object | None) -> str:
+    """Return the uid of the claim that a disk on the target is a copy of; "" if it does not say."""
+    return annotations_of(disk).get(labels.DISK_UID, "")

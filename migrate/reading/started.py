@@ -1,12 +1,13 @@
-"""Since when a guest may have written to a copy: noted on the disk itself, since a VM can be deleted without its disks."""
+"""What tells that a guest may have written to a copy: noted on the disk itself, since a VM can be deleted without its disks."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migrate.model import labels
-from migrate.model.objects import Object, annotations_of
+from migrate.model.objects import Object, annotations_of, uid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,9 @@ def started_of(disk: Object | None) -> Started | None:
         return Started(str(fields["at"]), str(fields["claim"]), bool(fields.get("seen", False)))
     except (ValueError, KeyError, TypeError):
         return Started("an unknown time", "", seen=True)
+
+
+def orphaned(disks: Iterable[Object], vm: Object | None) -> bool:
+    """Tell whether the VM that was made on any of these disks is gone, or another one by now, and it was not us who deleted it."""
+    there = uid_of(vm) if vm is not None else None
+    return any(annotations_of(disk).get(labels.GIVEN_TO, there) != there for disk in disks)

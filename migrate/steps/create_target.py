@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
-from migrate.kube.kinds import VM, VMI
+from migrate.kube.kinds import DATAVOLUME, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked
-from migrate.model.objects import Object, leaving, owned_by, uid_of
+from migrate.model.objects import Object, annotations_of, leaving, name_of, owned_by, uid_of
 from migrate.model.observation import Observation, State, done, needed, waiting
 from migrate.model.was import Was
 from migrate.reading.common import generic
 from migrate.reading.machine import written_was
 from migrate.rendering import frames
-from migrate.steps import going_back, looks, owned, snapshots, stamps
+from migrate.steps import going_back, looks, owned, patches, same_claims, snapshots, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.expanding import travelling
 
 
 class CreateTarget:
-    """Make the VM from the source's, or from the snapshot's, with what must not travel left out and what identifies the guest pinned."""
+    """Make the VM from the source's, or from the snapshot's, with what must not travel left out and what identifies the guest pinned.
+
+    Then its disks are marked with it, until we delete it ourselves: whoever else does may have started it before.
+    """
 
     name = "create-target"
     limits = Limits(quiet=timedelta(minutes=5), acts=3)
@@ -30,9 +34,16 @@ class CreateTarget:
         vm = x.target.get(VM, x.migration.target.name)
         if vm is None:
             return looks.moved_and_lost(x, None) or needed("TargetMissing", "the target VM is not made yet")
-        return generic(vm, x.migration.id) or done("TargetMade", f"VM {x.migration.target} is there")
+        taken = generic(vm, x.migration.id)
+        if taken is None and _unmarked(x):
+            return needed("TargetToNote", "the target VM is there; which one it is is noted on its disks")
+        return taken or done("TargetMade", f"VM {x.migration.target} is there")
 
     def act(self, x: Crossing) -> None:
+        made = x.target.get(VM, x.migration.target.name)
+        if made is not None:
+            _mark(x, made)
+            return
         if x.migration.copies:
             self._from_snapshot(x)
             return
@@ -45,6 +56,9 @@ class CreateTarget:
                 why="the VM or its annotation is gone",
                 now="see who changed it; then run the same again",
             )
+        volumes = {name_of(volume): volume for volume in looks.disks_there(x)}
+        for disk in x.migration.disks:
+            same_claims.insist(x, disk, x.source.get(PVC, disk.pvc), volumes.get(disk.target))
         self._make(x, vm, was, stamps.written(x))
 
     def _from_snapshot(self, x: Crossing) -> None:
@@ -73,14 +87,40 @@ class CreateTarget:
         """
         vm, stopped = x.target.get(VM, x.migration.target.name), going_back.target_stopped(x)
         if stopped.state is not State.DONE:
+            if vm is not None:  # somebody starts it just now, and the marks may be off already
+                _mark(x, vm)
             return stopped
         if vm is None or not labels.is_ours(vm, x.migration.id):
             return done("Removed", "nothing of this step is left")
         if not leaving(vm):
             if owned_by(x.target.get(VMI, x.migration.target.name) or {}, uid_of(vm)):
                 return waiting("TargetStopping", "waiting until the target's last instance is gone")
+            _unmark(x, vm)
             stamps.delete(x, x.target, VM, vm, propagation="Orphan")
         return waiting("BeingDeleted", f"waiting until VM {x.migration.target.name} is gone")
+
+
+def _unmarked(x: Crossing) -> list[dict[str, Any]]:
+    """List the disks that do not say yet which VM was made on them."""
+    return [volume for volume in looks.disks_there(x) if labels.GIVEN_TO not in annotations_of(volume) and not leaving(volume)]
+
+
+def _mark(x: Crossing, vm: Object) -> None:
+    """Write on the disks that lack it that this VM was made on them."""
+    if labels.is_ours(dict(vm), x.migration.id):
+        for volume in _unmarked(x):
+            _note(x, volume, uid_of(vm))
+
+
+def _unmark(x: Crossing, vm: Object) -> None:
+    """Take that off again, since it is us who delete this VM."""
+    for volume in looks.disks_there(x):
+        if annotations_of(volume).get(labels.GIVEN_TO) == uid_of(vm):
+            _note(x, volume, None)
+
+
+def _note(x: Crossing, volume: Object, uid: str | None) -> None:
+    x.target.patch(DATAVOLUME, name_of(volume), stamps.guarded(x, volume, patches.annotate(volume, {labels.GIVEN_TO: uid})))
 
 
 def kept(x: Crossing) -> str:

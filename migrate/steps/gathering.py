@@ -36,7 +36,7 @@ from migrate.reading.exporthost import judge
 from migrate.reading.inventory import disks_of, dump, dumps_of
 from migrate.reading.machine import grace_s, instance_alive, launcher_pods, was_of
 from migrate.reading.managers import managed_by
-from migrate.reading.state import old_name
+from migrate.reading.state import claims_for, may_keep, old_name
 from migrate.reading.users import pods_on, vms_on
 from migrate.steps import forwarding, looks, onward, permissions, rehearsal, snapshots
 from migrate.steps.base import Crossing
@@ -94,6 +94,16 @@ def collect(x: Crossing) -> tuple[Facts, Door, Door]:
         states_there=tuple(_states_there(x)) if there else (),
     )
     return facts, source_door, target_door
+
+
+def states(cluster: Cluster, vm: Object, vmi: Object | None) -> tuple[Object, ...]:
+    """Find the claims that KubeVirt would take for the TPM and EFI state of a VM: by label, else by the name of old."""
+    if not may_keep(vm, vmi):
+        return ()
+    name = name_of(vm)
+    found = claims_for(name, cluster.list(PVC, labels={STATE: name}))
+    old = cluster.get(PVC, old_name(name)) if not found else None
+    return found if old is None else claims_for(name, [old])
 
 
 def _held(x: Crossing) -> Object | None:
@@ -168,7 +178,7 @@ def _inventory(x: Crossing, vm: Object | None, vmi: Object | None, claims: Mappi
         claims,
         vmi=vmi,
         data_volumes=volumes,
-        states=looks.states(x.source, vm, vmi),
+        states=states(x.source, vm, vmi),
         target_vm=m.target.name,
         same_place=same_place,
     )

@@ -15,6 +15,7 @@ from migrate.model.record import Record
 from migrate.model.report import Outcome
 from migrate.reading.inventory import claim_of, claims_of
 from migrate.reading.machine import halted_by, instance_alive, launcher_pods, set_by, strategy_of
+from migrate.reading.proof import copied_from
 from migrate.steps import looks, onward, patches, stamps
 from migrate.steps.base import Crossing
 from migrate.steps.strategies import HALTED, STARTS_WHEN_SET
@@ -61,6 +62,8 @@ def target_started(x: Crossing) -> Problem | None:
     if not why and (at := looks.started_at(x)):
         gone = "" if vm is not None and labels.is_ours(vm, x.migration.id) else ", and the VM is not there any more"
         words, why = "may have been started", f"its disks carry the note of a start at {at}{gone}"
+    if not why and looks.deleted_by_another(x):
+        words, why = "may have been started", looks.DELETED_BY_ANOTHER
     if not why and concerns and vm is not None and not set_by(vm, labels.OWNER):
         words, why = "may have been started", looks.SET_BY_ANOTHER
     if not why and concerns and vm is not None and strategy_of(vm) != HALTED:
@@ -122,7 +125,7 @@ def _ever_made(x: Crossing) -> bool:
     counts as soon as anything was done.
     """
     m, source = x.migration, x.source.get(VM, x.migration.source.name)
-    if looks.released(x, source) or looks.started_at(x):
+    if looks.released(x, source) or looks.started_at(x) or looks.deleted_by_another(x):
         return True
     known = _known(x) if m.disks else None
     if known is None:
@@ -148,11 +151,14 @@ def target_stopped(x: Crossing) -> Observation:
 
     The VM is read before that is judged, and written at the version that was read: whoever starts it after the judging is not stopped.
     """
+    vm, refusal = x.target.get(VM, x.migration.target.name), refuse_undo(x)
+    return stopped(x, vm) if refusal is None else refusal
+
+
+def stopped(x: Crossing, vm: Object | None) -> Observation:
+    """Stop a target that was judged after its VM was read, as `target_stopped`."""
     name = x.migration.target.name
-    vm, refusal = x.target.get(VM, name), refuse_undo(x)
-    if refusal is not None:
-        return refusal
-    if vm is None or not labels.is_ours(vm, x.migration.id):
+    if vm is None or not labels.is_ours(dict(vm), x.migration.id):
         return done("NotStarted", "the target is not there")
     if strategy_of(vm) != HALTED and not leaving(vm):
         x.target.patch(VM, name, stamps.guarded(x, vm, patches.strategy(vm, run_strategy=HALTED)))
@@ -201,7 +207,7 @@ def _lost(x: Crossing) -> Iterator[str]:
         yield f"the source VM {m.source} was deleted"
     elif leaving(vm):
         yield f"the source VM {m.source} is being deleted"
-    copied = {annotations_of(volume).get(labels.DISK, ""): looks.copied_from(volume) for volume in looks.disks_there(x)}
+    copied = {annotations_of(volume).get(labels.DISK, ""): copied_from(volume) for volume in looks.disks_there(x)}
     for name in dict.fromkeys([*(disk.pvc for disk in m.disks), *filter(None, copied)]):
         claim = x.source.get(PVC, name)
         if claim is None or leaving(claim):

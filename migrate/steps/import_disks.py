@@ -20,7 +20,7 @@ from migrate.reading.importing import read_import, to_create
 from migrate.reading.users import instances_on, pods_on, vms_on
 from migrate.rendering import frames
 from migrate.rendering.mapping import place
-from migrate.steps import claims, exporting, going_back, import_tools, looks, patches, sending, stamps
+from migrate.steps import claims, exporting, going_back, import_tools, looks, patches, same_claims, sending, stamps
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.exporting import Export
 from migrate.steps.work import Works
@@ -273,6 +273,7 @@ def _create(x: Crossing, export: Export, wanted: Sequence[Disk]) -> None:
             if url is None or raw is None:
                 continue
             claim = x.source.get(PVC, disk.pvc)
+            same_claims.insist(x, disk, claim)
             placed = place(disk, x.migration.options.storage_map, classes=classes, profiles=profiles, source_pvc=claim)
             noted = stamps.written(x) | ({labels.DISK_UID: uid_of(claim)} if claim is not None else {})
             if isinstance(placed, Problem):

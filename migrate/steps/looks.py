@@ -9,7 +9,6 @@ from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import DATAVOLUME, POD, PVC, SNAPSHOT, VM, VMI, Kind
 from migrate.model import labels
 from migrate.model.errors import Problem
-from migrate.model.inventory import STATE
 from migrate.model.migration import Disk, SourceVersion
 from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, uid_of
 from migrate.model.observation import Observation, State, blocked, done, waiting
@@ -17,8 +16,7 @@ from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_by, halted_generation, instance_alive, set_by
 from migrate.reading.proof import claim_there
-from migrate.reading.started import started_of
-from migrate.reading.state import claims_for, may_keep, old_name
+from migrate.reading.started import orphaned, started_of
 from migrate.reading.users import pods_on
 from migrate.steps import snapshots, stamps
 from migrate.steps.base import Crossing
@@ -29,6 +27,7 @@ SERVER_OF = "kubevirt.io.virt-export-service"  # label of an export's server pod
 VIRT_PODS: Mapping[str, str | None] = {"kubevirt.io": None}
 """Selector of the pods that KubeVirt makes for instances: launchers and hotplug pods."""
 SET_BY_ANOTHER = "somebody else set its run strategy since we made it"
+DELETED_BY_ANOTHER = "somebody deleted the VM that was made on its disks, and may have started it before"
 FENCED = frozenset({VM, DATAVOLUME, SNAPSHOT})
 """Kinds whose loss would lose bytes: deleted only under the claim that stands on them."""
 
@@ -109,18 +108,18 @@ def released(x: Crossing, vm: Object | None) -> bool:
 
 
 def moved_and_lost(x: Crossing, vm: Object | None, *, finished: bool = False) -> Observation | None:
-    """Return BLOCKED if the target was started, or the source is marked as moved, and what is on the target is not that any more.
+    """Return BLOCKED if the target was or may have been started, or the source is marked as moved, and what is there is not that any more.
 
     `finished`: the record says that it was through, which counts like the mark. Nobody knows why: what its guest wrote would be mixed
     with the source's old disks, or lost. The same question has the same id, so whoever rehearsed a move, threw the target away and asks
     again meets his own marks.
     """
-    m, moved, at = x.migration, released(x, vm), started_at(x)
-    lost = list(_lost(x)) if moved or at or finished else []
+    m, moved, (at, given) = x.migration, released(x, vm), _traces(x)
+    lost = list(_lost(x)) if moved or at or given or finished else []
     if not lost:
         return None
     by = f"the source's annotation {labels.MOVED_TO}" if moved else "the record"
-    why = f"the target carries the note of a start at {at}" if at else f"{by} says that it was through"
+    why = f"the target carries the note of a start at {at}" if at else DELETED_BY_ANOTHER if given else f"{by} says that it was through"
     undo = f"migrate undo {m.words} --even-if-started"
     again = "" if m.copies else ", and lets the source run again if it ran before"
     return blocked(
@@ -160,18 +159,28 @@ def started_at(x: Crossing) -> str:
     Our own note on the disks comes before our start: as long as the VM is there, nobody but us set its strategy and it has no instance,
     nothing came of it. A VM that another migration made tells of that one's start.
     """
-    vm = _target(x)
+    return _traces(x)[0]
+
+
+def deleted_by_another(x: Crossing) -> bool:
+    """Tell whether somebody else deleted the VM that was made on the target's disks, so that nobody knows whether it was started."""
+    return _traces(x)[1]
+
+
+def _traces(x: Crossing) -> tuple[str, bool]:
+    """Look for both of that at once."""
+    vm, volumes = _target(x), disks_there(x)
+    given = orphaned(volumes, vm)
     if labels_of(vm).get(labels.ID) not in (None, x.migration.id):
         vm = None
-    notes = [note for volume in disks_there(x) if (note := started_of(volume)) is not None]
+    notes = [note for volume in volumes if (note := started_of(volume)) is not None]
     noted = min((note.at for note in notes), default="")
     at = annotations_of(vm).get(labels.STARTED)
     if at or not noted:
-        return at or ""
-    if any(note.seen for note in notes):
-        return noted
+        return at or "", given
     waits = vm is not None and labels.is_ours(vm, x.migration.id) and set_by(vm, labels.OWNER)
-    return "" if waits and not instance_alive(x.target.get(VMI, x.migration.target.name)) else noted
+    idle = waits and not any(note.seen for note in notes) and not instance_alive(x.target.get(VMI, x.migration.target.name))
+    return "" if idle else noted, given
 
 
 def _target(x: Crossing) -> dict[str, Any] | None:
@@ -231,21 +240,6 @@ def in_use(x: Crossing) -> Observation | None:
 def copies(x: Crossing) -> tuple[str, ...]:
     """Name the target disks that exist so far."""
     return tuple(name_of(found) for found in disks_there(x))
-
-
-def states(cluster: Cluster, vm: Object, vmi: Object | None) -> tuple[Object, ...]:
-    """Find the claims that KubeVirt would take for the TPM and EFI state of a VM: by label, else by the name of old."""
-    if not may_keep(vm, vmi):
-        return ()
-    name = name_of(vm)
-    found = claims_for(name, cluster.list(PVC, labels={STATE: name}))
-    old = cluster.get(PVC, old_name(name)) if not found else None
-    return found if old is None else claims_for(name, [old])
-
-
-def copied_from(volume: Object) -> str:
-    """Return the uid of the claim that a disk on the target is a copy of; "" if it does not say."""
-    return annotations_of(volume).get(labels.DISK_UID, "")
 
 
 def disks_there(x: Crossing) -> list[dict[str, Any]]:

@@ -120,8 +120,11 @@ def _carried(m: Migration) -> tuple[Kind, ...]:
     return tuple(kind for kind in (SECRET, CONFIGMAP) if kind.kind in named)
 
 
-def of_retirement(m: Migration) -> Iterator[Need]:
-    """Yield what the source must allow so that it can be retired; asked before, since half a retirement is worse than none."""
+def of_retirement(m: Migration, *, onwards: bool = False) -> Iterator[Need]:
+    """Yield what the source must allow so that it can be retired; asked before, since half a retirement is worse than none.
+
+    `onwards`: as of the source.
+    """
     yield Need(VM, ("get", "list", "patch", "delete"))
     yield Need(VMI, ("get", "list"))
     yield Need(POD, ("list",))
@@ -130,6 +133,8 @@ def of_retirement(m: Migration) -> Iterator[Need]:
         yield Need(EXPORT, ("get", "delete"))
         yield Need(PVC, ("get", "list", "patch", "delete"))
         yield Need(DATAVOLUME, ("get", "list", "delete"))
+    if onwards:
+        yield Need(CONFIGMAP, ("get", "patch"))
 
 
 def of_host(kubevirt_namespace: str) -> Need:

@@ -75,6 +75,10 @@ def _outdated(x: Crossing, record: Object) -> Observation | None:
     """Say that the record names other disks than are to be moved: it is written anew as long as nothing was done for those."""
     disks = _read(record).migration.disks
     said = looks.differing(disks, (disk.pvc for disk in x.migration.disks if not disk.archive))
+    known = {disk.pvc: disk.uid for disk in disks}
+    anew = [disk.pvc for disk in x.migration.disks if known.get(disk.pvc, "") not in ("", disk.uid)]
+    if not said and anew:
+        said = f"made anew: {', '.join(anew)}"
     if not said:
         return None
     m = x.migration

@@ -17,14 +17,14 @@ from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Problem
 from migrate.model.migration import Verify
-from migrate.model.objects import Object, annotations_of, controller_of, dig, labels_of, leaving, name_of, uid_of
+from migrate.model.objects import Object, annotations_of, dig, labels_of, leaving, name_of, owned_by, uid_of
 from migrate.model.observation import Observation, blocked, done, needed, waiting
 from migrate.reading.halting import read_unmoved
 from migrate.reading.inventory import claims_of
 from migrate.reading.machine import halted_generation
-from migrate.reading.proof import Proof, proof_of
+from migrate.reading.proof import Proof, copied_from, proof_of
 from migrate.reading.users import instances_on, pods_on, vms_on
-from migrate.steps import looks, owned, patches, permissions, proving, stamps
+from migrate.steps import looks, onward, owned, patches, permissions, proving, stamps
 from migrate.steps.base import Crossing, Limits
 
 _SWAPPED = (
@@ -51,7 +51,7 @@ class RetireSource:
         if vm is not None:
             if leaving(vm):
                 return waiting("BeingDeleted", f"VM {name_of(vm)} is being deleted")
-            against, denied = tuple(_against(x, vm)), tuple(_denied(x))
+            against, denied = tuple(_against(x, vm)), tuple(_denied(x, vm))
             if against and marked and not denied:
                 return needed("SourceKept", f"the source is kept, so our mark is taken off {', '.join(marked)}").but(problems=against)
             if against or denied:
@@ -85,6 +85,7 @@ class RetireSource:
             return
         if not self._told:
             return
+        onward.note(x, vm, to=x.migration.moved_to)  # once the VM is gone only that keeps the move that brought it from being undone
         looks.remove(x, x.source, EXPORT, x.migration.names.export)  # what a killed proof left would hold the disks
         _write_marks(x, claims, f"{x.migration.id}/{halted_generation(vm)}")
         stamps.delete(x, x.source, VM, vm, propagation="Orphan")
@@ -108,13 +109,13 @@ def _source(x: Crossing) -> Object | None:
 def _delete_disks(x: Crossing) -> None:
     """Delete the marked disks one by one, each as it was when nothing spoke against that; none is left out of the judging."""
     for name in [disk.pvc for disk in x.migration.disks]:
-        claims = _claims(x)
+        claims, volume = _claims(x), x.source.get(DATAVOLUME, name) if x.source.serves(DATAVOLUME) is not None else None
         marked = {one: claim for one, claim in claims.items() if _mark(x, claim) is not None}
         if name not in marked or leaving(marked[name]):
             continue
         if any(True for _ in _against_deleting(x, marked)):
             return
-        _delete(x, marked[name])
+        _delete(x, marked[name], volume)
 
 
 def _untold(x: Crossing) -> Problem:
@@ -122,9 +123,9 @@ def _untold(x: Crossing) -> Problem:
     return Problem(what, where="source", why=why, now="run the same again")
 
 
-def _denied(x: Crossing) -> Iterator[Problem]:
+def _denied(x: Crossing, vm: Object) -> Iterator[Problem]:
     """Say which rights are missing: half a retirement is worse than none, so it is not begun."""
-    denied = permissions.denied(x.source, permissions.of_retirement(x.migration))
+    denied = permissions.denied(x.source, permissions.of_retirement(x.migration, onwards=labels.is_ours(dict(vm))))
     if denied:
         yield Problem(
             f"permissions are missing: {', '.join(denied)}",
@@ -152,10 +153,13 @@ def _write_marks(x: Crossing, claims: Mapping[str, Object], mark: str | None) ->
             x.source.patch(PVC, name, patches.guarded(claim, patches.annotate(claim, {labels.RETIRED_BY: mark})))
 
 
-def _delete(x: Crossing, claim: Object) -> None:
-    """Delete a claim as it was judged: by its DataVolume if that owns it, since CDI would fill a new one otherwise."""
+def _delete(x: Crossing, claim: Object, volume: Object | None) -> None:
+    """Delete a claim as it was judged: by its DataVolume if that owns it, since CDI would fill a new one otherwise.
+
+    `volume`: the DataVolume of its name, read before the judging, too. One that was made anew since has a disk that nobody judged.
+    """
     name = name_of(claim)
-    if controller_of(claim) == ("DataVolume", name) and (volume := x.source.get(DATAVOLUME, name)) is not None:
+    if volume is not None and owned_by(claim, uid_of(volume)):
         if not leaving(volume):
             x.source.delete(DATAVOLUME, name, uid=uid_of(volume), version=dig(volume, "metadata", "resourceVersion"))
     else:
@@ -213,11 +217,11 @@ def _against_target(x: Crossing, generations: Mapping[str, int | None]) -> Itera
             gone = "DataVolume" if volume is None or leaving(volume) else "claim"
             why = f"its {gone} is {'being deleted' if leaving(volume) or leaving(claim) else 'gone'}"
             yield Problem(f"{copy} is not there", where="target", why=why, now=keep)
-        elif (there := x.source.get(PVC, disk.pvc)) is not None and looks.copied_from(volume) not in ("", uid_of(there)):
+        elif (there := x.source.get(PVC, disk.pvc)) is not None and copied_from(volume) not in ("", uid_of(there)):
             yield Problem(
                 f"the source's disk {disk.pvc} was made anew since it was copied",
                 where="source",
-                why=f"its uid is {uid_of(there)}, {copy} is of {looks.copied_from(volume)}",
+                why=f"its uid is {uid_of(there)}, {copy} is of {copied_from(volume)}",
                 now="look at what is on it, and delete it by hand if nobody needs it",
             )
         elif phase != "Succeeded" or not found.claim(disk):

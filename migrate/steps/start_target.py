@@ -80,13 +80,12 @@ class StartTarget:
 
     def undo(self, x: Crossing) -> Observation:
         """Refuse once it was started, unless the undo was told to go back all the same: then stop it first, so that never both run."""
-        if x.even_if_started:
-            refusal, started = going_back.refuse_undo(x), going_back.target_started(replace(x, even_if_started=False))
-            if refusal is not None:
-                return refusal
-            if started is not None:  # the halt takes away what tells of it, and this undo may be cut
-                _mark(x, _now(x), seen=True)
-        stopped = going_back.target_stopped(x)
+        vm, refusal = x.target.get(VM, x.migration.target.name), going_back.refuse_undo(x)
+        if refusal is not None:
+            return refusal
+        if x.even_if_started and going_back.target_started(replace(x, even_if_started=False)) is not None:
+            _mark(x, _now(x), seen=True)  # the halt takes away what tells of it, and this undo may be cut
+        stopped = going_back.stopped(x, vm)
         if stopped.state is State.DONE and not x.even_if_started:  # what a guest wrote to keeps its note until it is deleted
             for volume in looks.disks_there(x):
                 if labels.STARTED in annotations_of(volume):

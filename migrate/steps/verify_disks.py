@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from migrate.kube.kinds import EXPORT, SECRET, VM, VMI
+from migrate.kube.kinds import EXPORT, PVC, SECRET, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import MigrateError, Problem
 from migrate.model.migration import Disk, Verify
 from migrate.model.objects import dig, leaving, name_of
 from migrate.model.observation import DiskProgress, Observation, State, blocked, done, failed, needed, waiting
 from migrate.reading.machine import instance_alive, set_by
-from migrate.steps import exporting, going_back, looks, proving
+from migrate.steps import exporting, going_back, looks, proving, same_claims
 from migrate.steps.base import Crossing, Limits
 from migrate.steps.proving import Compared, Copies
 from migrate.steps.work import Work
@@ -81,6 +81,8 @@ class VerifyDisks:
                 return  # it went away since the look, as that of a source does that somebody starts; the next look tells
         for disk in left:
             work = x.works.get(proving.key_of(x, disk))
+            if work is None or not work.running:
+                same_claims.insist(x, disk, x.source.get(PVC, disk.pvc), found.volumes.get(disk.target))
             if work is not None and isinstance(work.result, Compared):
                 proving.write(x, disk, found.volumes[disk.target], work.result)
                 x.works.drop(work.key)

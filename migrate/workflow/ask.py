@@ -16,7 +16,7 @@ from migrate.model.refs import VMRef
 from migrate.reading.inventory import claims_of, disks_of
 from migrate.reading.machine import halted_by
 from migrate.reading.references import copied
-from migrate.steps import looks
+from migrate.steps.gathering import states
 from migrate.workflow import records
 
 
@@ -80,7 +80,7 @@ def ask(question: Question, source: Cluster, target: Cluster, *, strict: bool = 
         pvcs,
         vmi=vmi,
         data_volumes=volumes,
-        states=looks.states(source, vm, vmi),
+        states=states(source, vm, vmi),
         target_vm=question.target.name,
         same_place=source_uid == target_uid and question.source.namespace == question.target.namespace,
     )

@@ -168,6 +168,51 @@ def test_disks_of_a_copy_outlive_their_vm(begin: Begin) -> None:
     assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is None
 
 
+def left_unfinished(begin: Begin) -> Flow:
+    """Let a run make the target and leave it halted, as it was told to, and end before it marks the source as moved."""
+    flow = begin(start=Start.NEVER)
+    flow.when("release-source", "NotReleased", interrupt)
+    assert flow.move().report.outcome is Outcome.INTERRUPTED
+    return flow
+
+
+def test_a_target_vm_that_somebody_deleted(begin: Begin) -> None:
+    """Nobody saw it run, but somebody started it, and deleted the VM: its disks are left alone, and it is not made anew on them."""
+    flow = left_unfinished(begin)
+    start_target(flow)
+    delete_target(flow)
+    report = stopped(flow, "TargetLost")
+    assert "somebody deleted the VM" in report.problems[0].why
+    assert [line for line in report.now if "--even-if-started" in line]
+    assert flow.vm("west") is None
+    refused = flow.undo().report
+    assert (refused.outcome, refused.reason) == (Outcome.BLOCKED, "TargetStarted")
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is not None
+    assert not flow.runs()
+    assert flow.undo(even_if_started=True).report.outcome is Outcome.UNDONE
+    flow.until(flow.runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [False, True])
+def test_a_target_vm_that_an_undo_deleted(begin: Begin, told: bool) -> None:
+    """The undo was cut after that: its own deletion is no sign of a start, so the same undo goes on, and so does the move; a VM that the
+    move made anew is noted like the first."""
+    for back in (True, False):
+        flow = left_unfinished(begin)
+        flow.when("import-disks", "", interrupt)
+        assert flow.undo(even_if_started=told).report.outcome is Outcome.INTERRUPTED
+        assert flow.vm("west") is None
+        if back:
+            assert flow.undo().report.outcome is Outcome.UNDONE
+            flow.until(flow.runs)
+            continue
+        flow.when("release-source", "NotReleased", interrupt)
+        assert flow.move().report.outcome is Outcome.INTERRUPTED
+        delete_target(flow)
+        assert flow.undo().report.reason == "TargetStarted"
+
+
 def stranger(flow: Flow) -> None:
     """Have somebody's own VM run under the target's name, on none of our disks."""
     volumes = [{"name": "theirs", "containerDisk": {"image": "quay.io/containerdisks/theirs"}}]

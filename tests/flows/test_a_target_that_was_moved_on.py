@@ -137,3 +137,16 @@ def test_a_label_that_was_taken_off_hides_nothing(begin: Begin, onward: Onward) 
     assert on.move(start=Start.ALWAYS).report.outcome is Outcome.MOVED
     assert retire(on).report.outcome is Outcome.RETIRED
     refused(flow)
+
+
+def test_a_retirement_writes_the_note_that_is_lacking(begin: Begin, onward: Onward) -> None:
+    """An undo of the second move was cut, and its source marked again by hand, as its report offers: then only the retired VM knew."""
+    flow = arrived(begin)
+    on = onward(flow)
+    assert on.move(start=Start.NEVER).report.outcome is Outcome.MOVED
+    record = f"migrate-{flow.events[0].migration}"
+    noted = annotations_of(flow.west.get(CONFIGMAP, record))
+    flow.west.merge(CONFIGMAP, record, {"metadata": {"annotations": {labels.HALTED_BY: None, labels.MOVED_TO: None}}})
+    assert retire(on).report.outcome is Outcome.RETIRED
+    assert annotations_of(flow.west.get(CONFIGMAP, record))[labels.MOVED_TO] == noted[labels.MOVED_TO]
+    refused(flow)

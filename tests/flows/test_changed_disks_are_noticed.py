@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, POD, PVC, SNAPSHOT, VM
+from migrate.kube.kinds import CONFIGMAP, DATAVOLUME, EXPORT, POD, PVC, SNAPSHOT, VM
 from migrate.model import labels
-from migrate.model.migration import Names, Start
+from migrate.model.migration import Names, Start, Verify
 from migrate.model.observation import State
 from migrate.model.record import KEY
 from migrate.model.report import Outcome
@@ -117,6 +117,57 @@ def forget(flow: Flow, claim: str) -> None:
     whole = json.loads(record["data"][KEY])
     whole["migration"]["disks"] = [one for one in whole["migration"]["disks"] if one["pvc"] != claim]
     flow.west.merge(CONFIGMAP, record["metadata"]["name"], {"data": {KEY: json.dumps(whole)}})
+
+
+def make_anew(flow: Flow) -> None:
+    """Delete the source's disk and plant another one under its name, as somebody does who restores a backup."""
+    root = f"{flow.name}-root"
+    flow.east.delete(EXPORT, Names.of(flow.events[-1].migration, "").export)  # its server would hold the claim
+    flow.east.delete(DATAVOLUME, root)
+    flow.until(lambda: flow.east.get(PVC, root) is None)
+    flow.lab.plant([disk(root)])
+    flow.until(lambda: ((flow.east.get(PVC, root) or {}).get("status") or {}).get("phase") == "Bound")
+
+
+def test_a_claim_made_anew_before_it_was_copied(begin: Begin) -> None:
+    """After the halt its name leads to another disk: that is not copied unasked, and an undo gives the VM back with it."""
+    flow = begin(strategy="Halted")
+    flow.when("publish-disks", "", lambda: make_anew(flow))
+    ending = flow.move()
+    assert f"the source's disk {flow.name}-root was made anew" in said(ending)
+    assert ending.report.reason == "DisksChanged"
+    assert flow.west.get(DATAVOLUME, f"{flow.name}-root") is None
+    assert flow.move().report.reason == "DisksChanged"
+    assert flow.undo().report.outcome is Outcome.UNDONE
+    assert flow.move(again=True).report.outcome is Outcome.MOVED
+    assert flow.unequal() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "verify"), [("create-target", Verify.OFF), ("verify-disks", Verify.SAMPLE)])
+def test_a_claim_made_anew_after_it_was_copied(begin: Begin, step: str, verify: Verify) -> None:
+    """The copy is of a disk that is gone, or of both: nothing is proven or started, and no undo takes the copy."""
+    flow = begin(verify=verify)
+    flow.when(step, State.NEEDED, lambda: make_anew(flow))
+    words = said(flow.move())
+    assert f"the source's disk {flow.name}-root was made anew" in words
+    assert "may be all that is left" in words
+    volume = flow.west.get(DATAVOLUME, f"{flow.name}-root")
+    assert volume is not None
+    assert labels.PROOF not in volume["metadata"]["annotations"]
+    assert not flow.runs("west")
+    assert flow.undo().report.reason == "LastCopies"
+
+
+@pytest.mark.slow
+def test_a_claim_made_anew_before_the_halt(begin: Begin) -> None:
+    """A run that ends before the halt has noted the old one; the next run moves the one that is there then."""
+    flow = begin(strategy="Halted")
+    flow.when("stop-source", "", interrupt)
+    flow.move()
+    make_anew(flow)
+    assert flow.move().report.outcome is Outcome.MOVED
+    assert flow.unequal() == []
 
 
 @pytest.mark.parametrize("step", ["publish-disks", pytest.param("start-target", marks=pytest.mark.slow)])

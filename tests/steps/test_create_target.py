@@ -7,7 +7,7 @@ import pytest
 from migrate.kube.kinds import DATAVOLUME, VM, VMI
 from migrate.model import labels
 from migrate.model.errors import Blocked
-from migrate.model.objects import uid_of
+from migrate.model.objects import annotations_of, uid_of
 from migrate.model.observation import State
 from migrate.steps.create_target import kept
 from tests.machines import disk, machine
@@ -18,10 +18,11 @@ STEP = "create-target"
 
 
 def test_the_target_is_made_halted_on_the_imported_disks(stage: Stage) -> None:
-    """From nothing: one VM, Halted, whose volumes are the imported disks; nothing runs."""
+    """From nothing: one VM, Halted, whose volumes are the imported disks, which say that it was made on them; nothing runs."""
     scene = stage(strategy="Always").to("import-disks")
-    assert scene.writes(lambda: scene.walk(STEP)) == ["create virtualmachines"]
+    assert scene.writes(lambda: scene.walk(STEP)) == ["create virtualmachines", "patch datavolumes"]
     vm = scene.vm(scene.west)
+    assert annotations_of(scene.west.get(DATAVOLUME, scene.disks[0]))[labels.GIVEN_TO] == uid_of(vm)
     assert vm["spec"]["runStrategy"] == "Halted"
     assert labels.is_ours(vm, scene.x.migration.id)
     assert [volume["dataVolume"]["name"] for volume in vm["spec"]["template"]["spec"]["volumes"]] == scene.disks
@@ -34,7 +35,9 @@ def test_a_made_target_is_left_alone(stage: Stage) -> None:
     assert scene.writes(lambda: scene.walk(STEP)) == []
     assert scene.undo(STEP).state is State.DONE
     assert scene.west.get(VM, scene.name) is None
-    assert scene.west.get(DATAVOLUME, scene.disks[0]) is not None
+    left = scene.west.get(DATAVOLUME, scene.disks[0])
+    assert left is not None
+    assert labels.GIVEN_TO not in annotations_of(left)
     assert scene.writes(lambda: scene.undo(STEP)) == []
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC, VM
 from migrate.model import labels
+from migrate.model.errors import Conflict
 from migrate.model.migration import Start
 from migrate.model.objects import annotations_of, leaving
 from migrate.model.observation import Observation, State
 from migrate.steps.retire_source import RetireSource
+from tests.flows.gate import Runner, Sent
 from tests.machines import disk, machine, user_pod
 from tests.steps.conftest import Stage
 from tests.steps.scene import Scene, refill
@@ -172,3 +174,26 @@ def test_what_the_source_owns_does_not_go_with_it(stage: Stage) -> None:
     assert scene.east.get(PVC, root) is None
     assert scene.east.get(PVC, old) is not None
     scene.east.delete(DATAVOLUME, old)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_made_anew_while_it_is_judged_stays(stage: Stage) -> None:
+    """Somebody replaces a disk between the judging and its delete: the one that is there now was never judged."""
+    scene = stage(start=Start.NEVER).to("release-source")
+    STEP.act(scene.x)
+    scene.until(lambda: scene.east.get(VM, scene.name) is None)
+    (root,), swapped = scene.disks, list[str]()
+
+    def ask(sent: Sent) -> None:
+        if sent.context == scene.east.context and sent.path.endswith("/pods") and not swapped:
+            scene.east.delete(DATAVOLUME, root)
+            scene.until(lambda: scene.east.get(PVC, root) is None)
+            scene.lab.plant([disk(root, mib=1)])
+            swapped.append(scene.claim("east", root))
+
+    clusters = {cluster.context: cluster for cluster in (scene.x.source, scene.x.target)}
+    source, target = Runner(scene.lab, clusters, ask).pair(scene.x.migration.source, scene.x.migration.target)
+    with pytest.raises(Conflict):
+        STEP.act(replace(scene.x, source=source, target=target))
+    assert [scene.claim("east", root)] == swapped
+    assert not leaving(scene.east.get(DATAVOLUME, root))

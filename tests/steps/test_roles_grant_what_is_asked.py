@@ -48,7 +48,7 @@ NEEDS: dict[tuple[Side, Purpose], list[Need]] = {
     ("source", Purpose.MOVE): SOURCE,
     ("source", Purpose.COPY): [*of_source(COPY, onwards=True), of_host("kubevirt")],
     ("target", Purpose.COPY): TARGET,
-    ("source", Purpose.RETIRE): [*SOURCE, *of_retirement(MOVE)],
+    ("source", Purpose.RETIRE): [*SOURCE, *of_retirement(MOVE, onwards=True)],
     ("target", Purpose.MOVE): TARGET,
     ("target", Purpose.RETIRE): TARGET,
 }
