@@ -21,7 +21,7 @@ from migrate.transfer import download, packed
 from migrate.transfer.download import Got
 from migrate.workflow.exports import Approach, Exports, Open, Wish
 from tests.cli.conftest import Plant
-from tests.cli.test_exports_by_hand import content
+from tests.cli.disks import content
 from tests.flows.flow import Flow
 
 EXPORTER = "kubevirt.io.virt-export-service"
