@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from migrate.model.errors import Blocked, Refused, Unreachable
+from migrate.model.errors import Blocked, MigrateError, Refused, Unreachable
 from migrate.transfer import download
-from migrate.transfer.answers import Changed, Denied
+from migrate.transfer.answers import Changed, Denied, refused
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.landing import storing
@@ -26,6 +26,8 @@ _TROUBLE = _LINKS | {
 """By what the server answers for a name that it lists. Go's file server follows links (kubevirt-export section 3)."""
 _NAMED = 5
 SPARING_S = 5.0
+INDEX = "index.html"
+_NOT_THERE = 404
 LOST_AND_FOUND = "lost+found"
 """The file system's own; KubeVirt leaves it out of its archives, too."""
 
@@ -63,7 +65,15 @@ def names_in(listing: str) -> list[str]:
 
 
 def entries(client: ExportClient, root: str, path: str = "") -> list[Entry]:
-    """List one directory of a claim. `root`: its link of format dir. Raises Refused (404: there is none) and what ExportClient raises."""
+    """List one directory of a claim. `root`: its link of format dir.
+
+    Raises Refused (404: there is none), Blocked where a page is given in place of the listing, and what ExportClient raises.
+    """
+    inside = f"{path.strip('/')}/" if path.strip("/") else ""
+
+    def look(headers: Mapping[str, str]) -> None:
+        if "accept-ranges" in headers:
+            raise _no_listing(root, inside)
 
     def read(pieces: Iterator[bytes]) -> bytes:
         held = bytearray()
@@ -73,9 +83,26 @@ def entries(client: ExportClient, root: str, path: str = "") -> list[Entry]:
                 raise Refused("a listing of the export server does not end", where=root, why=f"more than {MOST_LISTING_BYTES} bytes")
         return bytes(held)
 
-    listing = client.whole(address(root, f"{path.strip('/')}/" if path.strip("/") else ""), read).decode(errors="surrogateescape")
-    inside = f"{path.strip('/')}/" if path.strip("/") else ""
-    return [Entry(f"{inside}{name.rstrip('/')}", name.endswith("/")) for name in names_in(listing)]
+    names = names_in(client.whole(address(root, inside), read, look=look).decode(errors="surrogateescape"))
+    if INDEX not in names and (status := client.status(address(root, f"{inside}{INDEX}/"))) != _NOT_THERE:
+        raise _no_listing(root, inside, status)
+    return [Entry(f"{inside}{name.rstrip('/')}", name.endswith("/")) for name in names]
+
+
+def _no_listing(root: str, inside: str, status: int = 200) -> MigrateError:
+    """Return the error for a directory that is not listed: Go's file server gives its index.html, or lists that if it is a directory.
+
+    A page has `Accept-Ranges`, which a listing never has. By the name itself the server always redirects; with a slash behind it,
+    it says 404 only where there is no index.html: then the listing is that of the directory.
+    """
+    if status not in (200, 301):
+        return refused("the files of a claim could not be listed", address(root, f"{inside}{INDEX}/"), status)
+    return Blocked(
+        f"the files in {shown(inside) or 'the root of the volume'} cannot be listed: the server gives its {INDEX} in place of them",
+        where=root,
+        why="it serves a directory that has such a file as a web server does, so nobody learns what else is in it",
+        now="take all files at once: migrate export download with --format tar.gz",
+    )
 
 
 def tree(client: ExportClient, root: str, path: str = "") -> Iterator[Entry]:
@@ -110,11 +137,12 @@ def fetch_all(
     `tell` is told each file, and what is left out; `moved` the bytes so far (and 0: nobody knows how many there will be).
     Raises as `download.raw` does, and Blocked in the end for files that cannot be read.
     """
+    found = list(tree(client, root))
     with storing(str(output), now=download.GO_ON):
         output.mkdir(parents=True, exist_ok=True)
     files, size, left_out, lost = 0, 0, 0, list[str]()
     now_and_then = _Sparing(same)
-    for entry in tree(client, root):
+    for entry in found:
         place = output / entry.path
         if entry.directory:
             with storing(str(place), now=download.GO_ON):
@@ -130,10 +158,10 @@ def fetch_all(
             size += fetch(client, root, entry.path, place, identity=identity, same=now_and_then, moved=seen, cancelled=cancelled).bytes
             files += 1
         except (Denied, Unreachable) as error:
-            words = _TROUBLE.get(error.why, "")
+            words = _TROUBLE.get(error.why, "") if place.name != INDEX else "the server cannot open it"
             if not words or entry not in entries(client, root, entry.path.rpartition("/")[0]):
                 raise
-            lost += [] if error.why in _LINKS else [entry.path]
+            lost += [] if error.why in _LINKS and place.name != INDEX else [entry.path]
             left_out += 1
             tell(f"{shown(entry.path)} is left out: {words}")
     if not same():

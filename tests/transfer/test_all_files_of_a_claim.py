@@ -86,3 +86,31 @@ def test_many_files_are_asked_for_once_in_a_while_and_in_the_end(client: ExportC
     with pytest.raises(Changed):
         folder.fetch_all(client, ROOT, tmp_path / "all", identity="a", same=same)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("index", ["page", "page without links", "directory", "empty directory"])
+@pytest.mark.parametrize("inside", ["", "sub/deep/"])
+def test_a_page_is_never_taken_for_a_listing(exporter: Exporter, client: ExportClient, tmp_path: Path, index: str, inside: str) -> None:
+    """Go serves index.html for its directory, or lists that: the directory is named and the way out, and nothing gets its name."""
+    place = exporter.root / "files" / inside / "index.html"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if "directory" in index:
+        place.mkdir()
+        if index == "directory":
+            (place / "a.txt").write_text("x")
+    else:
+        place.write_text('<a href="https://example.org/">a</a><a href="a.txt">b</a>' if index == "page" else "hello")
+    with pytest.raises(Blocked, match="cannot be listed") as blocked:
+        folder.fetch_all(client, ROOT, tmp_path / "all", identity="a")
+    assert inside in blocked.value.what
+    assert "tar.gz" in blocked.value.now
+    assert not brought(tmp_path / "all")
+    with pytest.raises(Blocked, match="cannot be listed"):
+        folder.entries(client, ROOT, inside)
+
+
+def test_an_index_that_cannot_be_opened_is_lost(exporter: Exporter, client: ExportClient, tmp_path: Path) -> None:
+    """Then its directory is listed; the server redirects whoever asks for it by name, so nobody knows what it was."""
+    (exporter.root / "files" / "sub" / "index.html").symlink_to("/etc/hostname")
+    with pytest.raises(Blocked, match=r"sub/index\.html"):
+        folder.fetch_all(client, ROOT, tmp_path / "all", identity="a")
