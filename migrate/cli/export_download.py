@@ -25,6 +25,7 @@ from migrate.model.quantity import human
 
 if TYPE_CHECKING:
     from migrate.transfer.download import Got
+    from migrate.transfer.folder import Tree
     from migrate.transfer.packed import Once
     from migrate.transfer.stream import Stream
     from migrate.workflow.exports import Exports, Open
@@ -202,6 +203,7 @@ class _Taking:
     format: str = ""
     stream: Stream | None = None
     once: Once | None = None
+    tree: Tree | None = None
 
     def read(self, opened: Open) -> Got:
         """Read what the export offers now; called again after it broke."""
@@ -230,9 +232,8 @@ class _Taking:
             )
         if self.format == "dir":
             see = self.meter.see
-            tree = folder.fetch_all(opened.client, url, Path(self.output), identity=state, same=same, tell=say, moved=see)
-            words = f"{tree.files} files{f', {tree.left_out} links left out' if tree.left_out else ''}"
-            return download.Got(tree.bytes, words, tree.bytes)
+            self.tree = tree = folder.fetch_all(opened.client, url, Path(self.output), identity=state, same=same, tell=say, moved=see)
+            return download.Got(tree.bytes, "", tree.bytes)
         raw = opened.links.volumes[self.claim].get("raw")
         disk = opened.client.size(raw) if self.format == "gzip" and raw else None
         if self.output == "-":
@@ -251,12 +252,12 @@ def _pour(piece: bytes) -> None:
 
 
 def _tell(got: Got, taking: _Taking, events: Output) -> None:
-    """Say what is here, where a digest is of the content, not of its packing."""
+    """Say what is here, where a digest is of the content, not of its packing; of many files there is none."""
     told: dict[str, object] = {"schema": SCHEMA, "volume": taking.claim, "format": taking.format, "output": taking.output}
-    told |= {"bytes": got.bytes, "digest": got.digest}
-    line = (
-        json.dumps(told)
-        if events is Output.JSON
-        else f"{taking.output}: {taking.claim} as {taking.format}, {human(got.bytes)}, {got.digest}"
-    )
+    told |= {"bytes": got.bytes, "digest": got.digest or None}
+    words = got.digest
+    if (tree := taking.tree) is not None:
+        told |= {"files": tree.files, "leftOut": tree.left_out}
+        words = f"{tree.files} files{f', {tree.left_out} links left out' if tree.left_out else ''}"
+    line = json.dumps(told) if events is Output.JSON else f"{taking.output}: {taking.claim} as {taking.format}, {human(got.bytes)}, {words}"
     print(line, file=sys.stderr if taking.output == "-" else sys.stdout, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -15,6 +15,7 @@ from migrate.transfer import download
 from migrate.transfer.answers import Changed, Denied, refused
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
+from migrate.transfer.growing import Growing, growing
 from migrate.transfer.landing import storing
 
 MOST_LISTING_BYTES = 64 * 1024 * 1024
@@ -131,22 +132,36 @@ def fetch_all(
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Tree:
-    """Bring all files of a claim into a directory; what is there whole is read anew, what is there in part is gone on with.
+    """Bring all files of a claim into a directory that gets its name when all is there; see `growing`. Until then it is called
+    `NAME.part`: a file that is there in part is gone on with by the next try, whole ones are read anew, since the claim may have changed.
 
     Owners, modes and links are not told by listings: a link to a file comes as that file, others are left out; tar.gz brings them all.
     `tell` is told each file, and what is left out; `moved` the bytes so far (and 0: nobody knows how many there will be).
     Raises as `download.raw` does, and Blocked in the end for files that cannot be read.
     """
     found = list(tree(client, root))
-    with storing(str(output), now=download.GO_ON):
-        output.mkdir(parents=True, exist_ok=True)
+    with storing(str(output), now=download.GO_ON), growing(output, tell=tell) as place:
+        return _bring(client, root, found, place, identity=identity, same=same, tell=tell, moved=moved, cancelled=cancelled)
+
+
+def _bring(
+    client: ExportClient,
+    root: str,
+    found: Sequence[Entry],
+    into: Growing,
+    *,
+    identity: str,
+    same: Callable[[], bool],
+    tell: Callable[[str], None],
+    moved: Callable[[int, int], None],
+    cancelled: threading.Event | None,
+) -> Tree:
     files, size, left_out, lost = 0, 0, 0, list[str]()
     now_and_then = _Sparing(same)
     for entry in found:
-        place = output / entry.path
+        place = into.tree / entry.path
         if entry.directory:
-            with storing(str(place), now=download.GO_ON):
-                place.mkdir(exist_ok=True)
+            place.mkdir()
             continue
         tell(shown(entry.path))
         begun = size
@@ -155,7 +170,9 @@ def fetch_all(
             moved(begun + done, 0)
 
         try:
-            size += fetch(client, root, entry.path, place, identity=identity, same=now_and_then, moved=seen, cancelled=cancelled).bytes
+            here = into.file(entry.path)
+            size += fetch(client, root, entry.path, here, identity=identity, same=now_and_then, moved=seen, cancelled=cancelled).bytes
+            here.replace(place)
             files += 1
         except (Denied, Unreachable) as error:
             words = _TROUBLE.get(error.why, "") if place.name != INDEX else "the server cannot open it"
@@ -169,9 +186,9 @@ def fetch_all(
     if lost:
         raise Blocked(
             f"{len(lost)} of {files + left_out} files could not be read: {', '.join(map(shown, lost[:_NAMED]))}",
-            where=str(output),
+            where=str(into.tree),
             why="the export's server cannot open them: they are not for it to read, or links out of the volume",
-            now="the others are here; take --format tar.gz for links as they are, or see the log of the export's server pod",
+            now="the others are there until the next try; take --format tar.gz for links as they are, or see the log of the export's server",
         )
     return Tree(files, size, left_out)
 

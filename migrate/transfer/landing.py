@@ -32,16 +32,19 @@ def storing(place: str, *, now: str) -> Iterator[None]:
 def landing(output: Path, *, directory: bool = False) -> Path:
     """Return where a download lands that is to be called `output`: a link is followed. Raises UsageError where it cannot land there.
 
-    What comes is put in the place of a file at its end, so a device or a pipe would be removed by it.
+    What comes is put in the place of a file at its end, so a device or a pipe would be removed by it. A directory is put in the place of
+    one that is empty, or of none: what is in it would be mixed with what comes.
     """
     try:
-        place = output.resolve() if output.is_symlink() else output
+        place = output.resolve() if output.is_symlink() or directory else output
         mode = output.stat().st_mode if output.exists() else None
         there = place.parent.is_dir()
     except (OSError, RuntimeError) as error:
         raise UsageError(f"{output} leads nowhere", where="--output", why=str(error), now="name another file") from error
     if mode is None and not directory and not there:
         raise UsageError(f"there is no directory {place.parent}", where="--output", now="make it, or name a file in one that is there")
+    if mode is not None and directory and stat.S_ISDIR(mode):
+        _check_empty(output, place)
     if mode is None or (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):
         return place
     if stat.S_ISDIR(mode):
@@ -54,6 +57,26 @@ def landing(output: Path, *, directory: bool = False) -> Path:
         why="a download gets its name when it is whole, by taking the place of what is there",
         now=f"let it be written there: --output - > {output}",
     )
+
+
+def _check_empty(output: Path, place: Path) -> None:
+    """See that a tree can take the place of a directory. Raises UsageError."""
+    now = f"name a new directory: --output {output / 'NAME'}"
+    if place == Path.cwd() or place.is_mount():
+        raise UsageError(f"{output} cannot be replaced", where="--output", why="it is the working directory, or a mount", now=now)
+    try:
+        free = empty(place)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be looked into", where="--output", why=str(error), now=now) from error
+    if not free:
+        raise UsageError(
+            f"{output} is not empty", where="--output", why="what is there would be mixed with what comes", now=f"{now}, or empty this one"
+        )
+
+
+def empty(place: Path) -> bool:
+    """Tell whether nothing is in a directory. Raises OSError."""
+    return next(place.iterdir(), None) is None
 
 
 def beside(output: Path, ending: str) -> Path:

@@ -151,6 +151,9 @@ def test_a_claim_that_holds_files(shell: Shell, files: str, lab: Lab) -> None:
     assert shell("export", "files", files, "a.txt", "--output", "-", *PLACE).stdout == "first"
     shell("export", "download", files, "--format", "dir", "--output", "all", *PLACE)
     assert files_in(work / "all") == FILES
+    assert "is not empty" in shell("export", "download", files, "--format", "dir", "--output", "all", *PLACE, code=2).stderr
+    told = shell.json("export", "download", files, "--format", "dir", "--output", "again", *PLACE)[0]
+    assert (told["digest"], told["files"], told["bytes"]) == (None, len(FILES), sum(map(len, FILES.values())))
     shell("export", "download", files, "--output", "all.tar.gz", *PLACE)
     assert files_of(work / "all.tar.gz") == FILES
     refused = shell("export", "download", files, "--format", "raw", "--output", "no.img", *PLACE, code=2).stderr
