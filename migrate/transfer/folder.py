@@ -6,11 +6,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from migrate.model.errors import Blocked, MigrateError, Refused, Unreachable
+from migrate.model.errors import Blocked, MigrateError, Refused, Unreachable, UsageError
 from migrate.transfer import download
 from migrate.transfer.answers import Changed, Denied, refused
 from migrate.transfer.download import Got
@@ -106,6 +107,33 @@ def _no_listing(root: str, inside: str, status: int = 200) -> MigrateError:
     )
 
 
+@contextmanager
+def in_words(client: ExportClient, root: str, path: str, *, file: bool) -> Iterator[None]:
+    """Say what is the matter with a name that a person gave. `file`: of a file, else of a directory.
+
+    The server answers 404 also where the export itself is gone, so its root is looked at. Raises UsageError, and what is raised within.
+    """
+    try:
+        yield
+    except Denied as error:
+        inside = path.strip("/")
+        if error.status not in (301, 404) or not inside:
+            raise
+        what = "file" if file else "directory"
+        if error.status == 404 and client.status(root) == 200:
+            raise UsageError(
+                f"there is no {what} {shown(inside)} on the volume", where="PATH", now="list them: migrate export files"
+            ) from None
+        if error.status == 404:
+            raise
+        if inside.rpartition("/")[2] == INDEX:
+            raise _no_listing(root, inside.removesuffix(INDEX)) from None
+        now = (
+            "list it, without --output; or take all files: migrate export download --format dir" if file else "fetch it: add --output FILE"
+        )
+        raise UsageError(f"{shown(inside)} is no {what}, but a {'directory' if file else 'file'}", where="PATH", now=now) from None
+
+
 def tree(client: ExportClient, root: str, path: str = "") -> Iterator[Entry]:
     """List a directory and all below it but `lost+found` of the root; a directory comes before what is in it."""
     for entry in entries(client, root, path):
@@ -171,7 +199,8 @@ def _bring(
 
         try:
             here = into.file(entry.path)
-            size += fetch(client, root, entry.path, here, identity=identity, same=now_and_then, moved=seen, cancelled=cancelled).bytes
+            got = fetch(client, root, entry.path, here, identity=identity, same=now_and_then, tell=tell, moved=seen, cancelled=cancelled)
+            size += got.bytes
             here.replace(place)
             files += 1
         except (Denied, Unreachable) as error:
@@ -188,7 +217,7 @@ def _bring(
             f"{len(lost)} of {files + left_out} files could not be read: {', '.join(map(shown, lost[:_NAMED]))}",
             where=str(into.tree),
             why="the export's server cannot open them: they are not for it to read, or links out of the volume",
-            now="the others are there until the next try; take --format tar.gz for links as they are, or see the log of the export's server",
+            now="the others are there until the next try; take --format tar.gz for links as they are, or see the server's log",
         )
     return Tree(files, size, left_out)
 
@@ -221,9 +250,10 @@ def fetch(
     *,
     identity: str,
     same: Callable[[], bool] = lambda: True,
+    tell: Callable[[str], None] = lambda _words: None,
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Got:
     """Bring one file of a claim, as `download.raw` does."""
     url = address(root, path)
-    return download.raw(client, url, output, identity=f"{identity}/{path}", same=same, moved=moved, cancelled=cancelled)
+    return download.raw(client, url, output, identity=f"{identity}/{path}", same=same, tell=tell, moved=moved, cancelled=cancelled)

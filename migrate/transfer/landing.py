@@ -85,8 +85,11 @@ def beside(output: Path, ending: str) -> Path:
 
 
 @contextlib.contextmanager
-def opened(part: Path) -> Iterator[int]:
-    """Open the unfinished file for one writer at a time. Raises UsageError, Blocked."""
+def opened(part: Path, journal: Path) -> Iterator[int]:
+    """Open the unfinished file for one writer at a time. `journal` stands beside it from before its first byte: without it, it is not ours.
+
+    Raises UsageError, Blocked.
+    """
     try:
         file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -102,6 +105,14 @@ def opened(part: Path) -> Iterator[int]:
             ) from None
         if not part.exists() or part.stat().st_ino != os.fstat(file).st_ino:
             raise Blocked(f"another process has just ended a download to {part}", where="--output", now="see whether its file will do")
+        if os.fstat(file).st_size and not journal.exists():
+            raise Blocked(
+                f"{part} holds what no download of ours left there",
+                where="--output",
+                why=f"there is no {journal.name} beside it",
+                now="move it away or remove it, or name another file",
+            )
+        journal.touch()
         yield file
     finally:
         os.close(file)

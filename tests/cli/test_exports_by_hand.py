@@ -159,7 +159,16 @@ def test_a_claim_that_holds_files(shell: Shell, files: str, lab: Lab) -> None:
     refused = shell("export", "download", files, "--format", "raw", "--output", "no.img", *PLACE, code=2).stderr
     assert "would be a tar, not a disk" in " ".join(refused.split())
     assert not (work / "no.img").exists()
-    assert "404" in shell("export", "files", files, "nowhere", *PLACE, code=6).stderr
+    for words, told in (
+        (("nowhere",), "there is no directory nowhere on the volume"),
+        (("a.txt",), "a.txt is no directory, but a file"),
+        (("deep/none", "--output", "z"), "there is no file deep/none on the volume"),
+        (("deep/er", "--output", "z"), "deep/er is no file, but a directory"),
+    ):
+        refused = shell("export", "files", files, *words, *PLACE, code=2).stderr
+        assert told in " ".join(refused.split())
+        assert "looking at it anew" not in refused
+    assert not list(work.glob("z*"))
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from migrate.model.clock import Clock
-from migrate.model.errors import Blocked, UsageError
+from migrate.model.errors import Blocked, MigrateError, UsageError
 from migrate.transfer import folder
-from migrate.transfer.answers import Changed
+from migrate.transfer.answers import Changed, Denied
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.proof import Cancelled
 from migrate.transfer.straight import Straight
@@ -179,3 +179,28 @@ def test_a_place_that_is_not_ours_is_left_alone(client: ExportClient, tmp_path: 
     with pytest.raises(Blocked, match="not empty"):
         folder.fetch_all(client, ROOT, tmp_path / "two", identity="a", tell=again)
     assert (part / "mine").read_text() == (tmp_path / "file.part").read_text() == (tmp_path / "two" / "mine").read_text() == "x"
+
+
+def test_a_name_that_is_not_there_is_said_so(exporter: Exporter, client: ExportClient, tmp_path: Path) -> None:
+    """Not that the export is gone, where its root answers; a directory is no file, and an index is never given by its name."""
+    (exporter.root / "files" / "sub" / "index.html").write_text("page")
+
+    def trouble(path: str, *, file: bool, root: str = ROOT) -> MigrateError:
+        def take() -> object:
+            return folder.fetch(client, root, path, tmp_path / "z", identity="a") if file else folder.entries(client, root, path)
+
+        with pytest.raises(MigrateError) as raised, folder.in_words(client, root, path, file=file):
+            take()
+        return raised.value
+
+    assert [trouble(path, file=True).what for path in ("nosuch", "sub/no", "cbt")] == [
+        "there is no file nosuch on the volume",
+        "there is no file sub/no on the volume",
+        "cbt is no file, but a directory",
+    ]
+    assert [trouble(path, file=False).what for path in ("nosuch", "cbt/bitmap")] == [
+        "there is no directory nosuch on the volume",
+        "cbt/bitmap is no directory, but a file",
+    ]
+    assert "cannot be listed" in trouble("sub/index.html", file=True).what
+    assert isinstance(trouble("a.txt", file=True, root=ROOT.replace("files", "gone")), Denied)
