@@ -13,7 +13,10 @@ def run() -> None:
         print(f"migrate {__version__}")
         return
     from migrate.cli.app import app
-    from migrate.cli.failure import ending
+    from migrate.cli.failure import INTERRUPTED, ending
 
     with ending():
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer returns the code of an Exit, and makes one of Ctrl-C
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)

@@ -139,22 +139,26 @@ def state_of(vm: Object) -> str:
     return f"{uid_of(vm)}/{generation_of(vm)}/{since}"
 
 
-def state_of_claim(claim: str, export: Object, vms: Iterable[Object]) -> str:
-    """Name the state that a bare claim is in: of its export, since when that is ready without a break, and of the VMs that have the claim.
-
-    KubeVirt takes an export of a claim back while a pod uses that, and does not look when a VM starts that has it (its handleVMI goes by
-    the VM), so the VMs are looked at besides.
-    """
+def served_since(export: Object) -> str:
+    """Say since when an export is ready without a break; "-" = it is not."""
     ready = condition(export, "Ready")
-    since = ready.since.isoformat() if ready is not None and ready.since is not None and ready.true else "-"
-    owners = sorted(state_of(vm) for vm in vms if claim in (*claims_of(vm), *dumps_of(vm)) or claim.startswith(old_name(name_of(vm))))
-    return "/".join((uid_of(export), since, *owners))
+    return ready.since.isoformat() if ready is not None and ready.since is not None and ready.true else "-"
 
 
-def users_of_claim(claim: str, pods: Iterable[Object]) -> tuple[str, ...]:
-    """Name the pods that may write to a claim; the servers of exports only read."""
+def state_of_claim(claim: Object, vms: Iterable[Object]) -> str:
+    """Name the state that a claim is in: itself, and that of the VMs that have it.
+
+    KubeVirt does not look at other VMs when it exports one, nor at any when it exports a claim (its handleVMI goes by the VM).
+    """
+    name = name_of(claim)
+    owners = sorted(state_of(vm) for vm in vms if name in (*claims_of(vm), *dumps_of(vm)) or name.startswith(old_name(name_of(vm))))
+    return "/".join((uid_of(claim), *owners))
+
+
+def users_of_claims(claims: Iterable[str], pods: Iterable[Object]) -> tuple[str, ...]:
+    """Name the pods that may write to claims; the servers of exports only read."""
     others = (pod for pod in pods if (controller_of(pod) or ("", ""))[0] != "VirtualMachineExport")
-    return tuple(pods_on((claim,), others))
+    return tuple(pods_on(tuple(claims), others))
 
 
 def choose(links: Links, *, export: str, volume: str, formats: Sequence[str]) -> tuple[str, str, str]:

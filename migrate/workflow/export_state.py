@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import EXPORT, POD, PVC, SNAPSHOT, VM
 from migrate.model.exports import Source
 from migrate.model.objects import Object, name_of, uid_of
-from migrate.reading.exports import state_of, state_of_claim, subject_of, users_of_claim
+from migrate.reading.exports import served_since, state_of_claim, subject_of, users_of_claims
 
 KINDS = {Source.VM: VM, Source.SNAPSHOT: SNAPSHOT, Source.PVC: PVC}
 _GONE = "gone"
 
 
-def state(cluster: Cluster, export: Object) -> str:
-    """Name the state that the disks of an export are in now. uids are unique, so nothing else needs to say where they are.
+def state(cluster: Cluster, export: Object, claim: str) -> str:
+    """Name the state that a claim of an export is in now. uids are unique, so nothing else needs to say where it is.
 
-    A VM's disks change with a start (see `state_of`); a snapshot does not change; of a bare claim what tells of others that use it.
+    A snapshot does not change, however often it is restored for an export. A claim of a VM, or a bare one, is itself (one made anew under
+    its name is another), with what tells of those that may have written to it; for a bare one it counts, too, whether its export was
+    served all the time, since KubeVirt takes that back while a pod uses the claim.
     """
     subject = subject_of(export)
     if subject is None:
-        return uid_of(export)
-    if subject.source is Source.PVC:
-        now = cluster.get(EXPORT, name_of(export))
-        if now is None or uid_of(now) != uid_of(export):
-            return _GONE
-        users = users_of_claim(subject.name, cluster.list(POD))
-        return "/".join((state_of_claim(subject.name, now, cluster.list(VM)), *users))
-    found = cluster.get(KINDS[subject.source], subject.name)
-    if found is None:
-        return uid_of(export)
-    return state_of(found) if subject.source is Source.VM else uid_of(found)
+        return f"{uid_of(export)}/{claim}"
+    if subject.source is Source.SNAPSHOT:
+        return f"{uid_of(cluster.get(SNAPSHOT, subject.name) or export)}/{claim}"
+    there, now = cluster.get(PVC, claim), cluster.get(EXPORT, name_of(export)) if subject.source is Source.PVC else None
+    if there is None:
+        return _GONE
+    served = (f"{uid_of(now)} {served_since(now)}" if now is not None else _GONE) if subject.source is Source.PVC else ""
+    return "/".join((served, state_of_claim(there, cluster.list(VM)), *users_of_claims((claim,), cluster.list(POD))))
 
 
-def users(cluster: Cluster, export: Object) -> str:
-    """Name the pods that may write just now to the claim that is exported; "" = none, or it is no claim that is exported."""
+def users(cluster: Cluster, export: Object, claims: Iterable[str]) -> str:
+    """Name the pods that may write just now to the claims that an export offers; "" = none, or they are those of a snapshot."""
     subject = subject_of(export)
-    if subject is None or subject.source is not Source.PVC:
+    if subject is None or subject.source is Source.SNAPSHOT:
         return ""
-    return ", ".join(users_of_claim(subject.name, cluster.list(POD)))
+    return ", ".join(users_of_claims(claims, cluster.list(POD)))

@@ -140,13 +140,13 @@ class Exports:
             export = self._found(name)
             links = links_of(export, inside=approach.inside)
             token = export_tokens.of(self._cluster, export, token_of(export))
-            users = export_state.users(self._cluster, export) if links is not None else ""
+            users = export_state.users(self._cluster, export, links.volumes) if links is not None else ""
             if links is not None and token and not users:
                 client = approach.client(self._cluster, self._clock, name, links, token, tell=tell)
                 return Open(export, links, token, client)
             now, words = self._clock.monotonic(), words_of(export, now=self._clock.now())
             if users:
-                words = f"the claim is in use: {users}; what is read meanwhile would be no disk"
+                words = f"in use: {users}; what is read meanwhile would be no disk"
             elif links is not None:
                 words = f"its token is not there: Secret {token_of(export) or '(none named)'}"
             elif links_of(export, inside=True) is not None:
@@ -218,14 +218,13 @@ class Exports:
                 self.create(name, again, tell=tell)
         raise AssertionError("the last try returns or raises")
 
-    def state(self, opened: Open, claim: str = "") -> str:
-        """Name what is read, and the state that it is in: a download that is gone on with must be of the very same; see `export_state`."""
-        return f"{export_state.state(self._cluster, opened.export)}/{claim}"
-
     def begin(self, opened: Open, claim: str) -> tuple[str, Callable[[], bool]]:
-        """Return the state that a volume is in, and what tells later whether it still is."""
-        state = self.state(opened, claim)
-        return state, lambda: self.state(opened, claim) == state
+        """Return the state that a volume is in, and what tells later whether it still is.
+
+        A download that is gone on with must be of the very same; see `export_state`.
+        """
+        state = export_state.state(self._cluster, opened.export, claim)
+        return state, lambda: export_state.state(self._cluster, opened.export, claim) == state
 
     def _found(self, name: str) -> Object:
         export = self._cluster.get(EXPORT, name)

@@ -111,7 +111,7 @@ def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_pa
 
     def read(opened: Open) -> download.Got:
         _, _, url = choose(opened.links, export=name, volume="", formats=("raw",))
-        return download.raw(opened.client, url, output, identity=exports.state(opened), streams=1, moved=moved)
+        return download.raw(opened.client, url, output, identity=exports.begin(opened, f"{flow.name}-root")[0], streams=1, moved=moved)
 
     got = exports.reading(
         name, Approach(port_forward=harm.inside), read, again=wish, patience=timedelta(minutes=5), retries=20, tell=said.append,

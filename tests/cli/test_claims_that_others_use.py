@@ -1,4 +1,4 @@
-"""A bare claim that a guest uses while it is exported: bytes of two states never make one disk, whether KubeVirt notices or not."""
+"""A disk that somebody uses while it is exported: bytes of two states never make one disk, whether KubeVirt notices or not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from migrate.kube.cluster import Cluster
-from migrate.kube.kinds import EXPORT, POD
+from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC
 from migrate.kube.session import open_cluster
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
@@ -23,6 +23,7 @@ from migrate.workflow.exports import Approach, Exports, Open, Wish
 from tests.cli.conftest import Plant
 from tests.cli.disks import content
 from tests.flows.flow import Flow
+from tests.machines import user_pod
 
 EXPORTER = "kubevirt.io.virt-export-service"
 NEW = b"NEW-STATE" * 10
@@ -40,11 +41,14 @@ def cluster(lab: Lab) -> Iterator[Cluster]:
 
 
 class Taking:
-    """A download of a claim, with a deed once when it has come some way."""
+    """A download of a VM's disk, with a deed once when it has come some way; by an export of its claim, or of the VM."""
 
-    def __init__(self, cluster: Cluster, flow: Flow, output: Path, deed: Callable[[], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, flow: Flow, output: Path, deed: Callable[[], None] = lambda: None, *, source: Source = Source.PVC
+    ) -> None:
         self.exports, self.said, self.done = Exports(cluster, flow.lab.clock), list[str](), 0
         self.claim, self.output, self._deed = f"{flow.name}-root", output, deed
+        self.subject = Subject(source, self.claim if source is Source.PVC else flow.name)
         self._did = False
 
     def moved(self, there: int, _: int) -> None:
@@ -64,7 +68,7 @@ class Taking:
         return packed.to_file(opened.client, url, self.output, disk_bytes=MIB << 20, same=same, moved=self.moved)
 
     def run(self, read: Callable[[Open], Got], *, seconds: int = 120) -> Got:
-        wish = Wish(Subject(Source.PVC, self.claim), ttl=timedelta(hours=1))
+        wish = Wish(self.subject, ttl=timedelta(hours=1))
         self.exports.create(self.claim, wish)
         patience = timedelta(seconds=seconds)
         return self.exports.reading(
@@ -118,11 +122,11 @@ def test_a_guest_that_ran_meanwhile_makes_it_read_anew(
 def test_a_server_that_was_away_is_another_state(plant: Plant, cluster: Cluster, tmp_path: Path) -> None:
     """Its pod was replaced while nobody downloaded: nobody knows who wrote to the claim meanwhile, so nothing is gone on with."""
     flow = plant()
-    taking = Taking(cluster, flow, tmp_path / "d.img", lambda: None)
+    taking = Taking(cluster, flow, tmp_path / "d.img")
     states = list[str]()
 
     def look(opened: Open) -> Got:
-        states.append(taking.exports.state(opened, taking.claim))
+        states.append(taking.exports.begin(opened, taking.claim)[0])
         return Got(0, "", 0)
 
     taking.run(look)
@@ -137,12 +141,51 @@ def test_a_server_that_was_away_is_another_state(plant: Plant, cluster: Cluster,
 def test_a_claim_that_is_in_use_is_not_read(plant: Plant, cluster: Cluster, tmp_path: Path) -> None:
     """A guest runs, and KubeVirt has not noticed: the export is Ready, and nothing is read; it is said who has the claim."""
     flow = plant()
-    taking = Taking(cluster, flow, tmp_path / "d.img", lambda: None)
+    taking = Taking(cluster, flow, tmp_path / "d.img")
     taking.run(lambda _: Got(0, "", 0))
     flow.set_strategy("Always")
     flow.until(flow.runs)
     assert (cluster.get(EXPORT, taking.claim) or {})["status"]["phase"] == "Ready"
-    with pytest.raises(Stalled, match="is in use: pod virt-launcher") as stalled:
+    with pytest.raises(Stalled, match="in use: pod virt-launcher") as stalled:
         taking.run(taking.raw, seconds=3)
     assert taking.claim in str(stalled.value)
     assert list(tmp_path.glob("d.img*")) == []
+
+
+@pytest.mark.slow
+def test_a_disk_of_a_halted_vm_that_a_pod_has_is_not_read(plant: Plant, cluster: Cluster, tmp_path: Path) -> None:
+    """KubeVirt looks for the instance of the VM alone, so its export is Ready beside a pod: nothing is read, and the pod is named."""
+    flow = plant()
+    taking = Taking(cluster, flow, tmp_path / "d.img", source=Source.VM)
+    flow.east.create(user_pod(flow.name, taking.claim))
+    try:
+        with pytest.raises(Stalled, match=f"in use: pod .*{taking.claim}"):
+            taking.run(taking.raw, seconds=3)
+        assert (cluster.get(EXPORT, taking.claim) or {})["status"]["phase"] == "Ready"
+    finally:
+        flow.east.delete(POD, user_pod(flow.name, taking.claim)["metadata"]["name"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", [Source.VM, Source.PVC])
+def test_a_disk_that_is_made_anew_is_another(plant: Plant, cluster: Cluster, tmp_path: Path, source: Source) -> None:
+    """Its DataVolume was deleted and made anew under its name, and nothing of the VM changed: nothing is gone on with."""
+    flow = plant()
+    taking = Taking(cluster, flow, tmp_path / "d.img", source=source)
+    states = list[str]()
+
+    def look(opened: Open) -> Got:
+        states.append(taking.exports.begin(opened, taking.claim)[0])
+        return Got(0, "", 0)
+
+    taking.run(look)
+    taking.exports.delete(taking.claim)
+    was = flow.east.get(DATAVOLUME, taking.claim)
+    assert was is not None
+    flow.east.delete(DATAVOLUME, taking.claim)
+    flow.until(lambda: flow.east.get(PVC, taking.claim) is None)
+    metadata = {"name": taking.claim, "annotations": {"cdi.kubevirt.io/storage.bind.immediate.requested": "true"}}
+    flow.east.create({**{key: was[key] for key in ("apiVersion", "kind", "spec")}, "metadata": metadata})
+    flow.until(lambda: ((flow.east.get(DATAVOLUME, taking.claim) or {}).get("status") or {}).get("phase") == "Succeeded")
+    taking.run(look)
+    assert states[0] != states[1]

@@ -120,7 +120,7 @@ def test_a_start_that_changes_no_spec_is_another_state(exports: Exports, cluster
     def state() -> str:
         opened = exports.ready("ran", Approach(), patience=timedelta(minutes=5), tell=lambda _: None)
         opened.client.close()
-        return exports.state(opened)
+        return exports.begin(opened, f"{flow.name}-root")[0]
 
     before = state()
     assert state() == before
