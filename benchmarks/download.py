@@ -76,7 +76,7 @@ def far_mib_s(directory: Path, streams: str, mib: int) -> float:
             [*MIGRATE, "export", "download", f"east:shop/{EXPORT}", *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         assert child.stderr is not None
-        child.stderr.readline()
+        next(line for line in child.stderr if json.loads(line).get("total"))
         began = time.monotonic()
         try:
             if child.wait(FAR_S):

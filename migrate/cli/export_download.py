@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from migrate.cli import export_place as place
-from migrate.cli.failure import say
 from migrate.cli.meter import SCHEMA, Meter
 from migrate.cli.options import Files, Output, opens_one_cluster
 from migrate.model.errors import MigrateError, UsageError
@@ -25,6 +24,7 @@ from migrate.model.quantity import human
 
 if TYPE_CHECKING:
     from migrate.transfer.download import Got
+    from migrate.transfer.folder import Tree
     from migrate.transfer.packed import Once
     from migrate.transfer.stream import Stream
     from migrate.workflow.exports import Exports, Open
@@ -93,16 +93,17 @@ def download(
     wish = place.wish_of(of, ttl, token_secret, labels, annotations, passing="" if keep_vme else reader) if of is not None else None
     approach = place.approach_of(port_forward, service_url, insecure, ca)
     patience = place.duration(readiness_timeout, "--readiness-timeout")
+    meter = Meter(volume or name, events)
     if local_port is not None:
-        say("--local-port: no local port is opened; the bytes go through the API server straight into this process")
+        meter.say("--local-port: no local port is opened; the bytes go through the API server straight into this process")
     with ExitStack() as stack:
         cluster, name = place.open_export(stack, name, context, namespace, files)
         exports = Exports(cluster, SystemClock())
+        meter.what = volume or name
         if wish is not None:
-            found, new = exports.create(name, wish, tell=say)
+            found, new = exports.create(name, wish, tell=meter.say)
             if not new and (unlike := exports.unlike(found, wish)):
-                say(f"export {name} was there already and is read as it is, not as asked: {'; '.join(unlike)}")
-        meter = Meter(volume or name, events)
+                meter.say(f"export {name} was there already and is read as it is, not as asked: {'; '.join(unlike)}")
         taking = _Taking(exports, name, volume, form, output, streams=streams, tight=tight, meter=meter)
         try:
             with meter.ticking():
@@ -114,7 +115,7 @@ def download(
                     reader=reader,
                     patience=patience,
                     retries=retry,
-                    tell=say,
+                    tell=meter.say,
                     moved=lambda: meter.done,
                 )
         except (MigrateError, KeyboardInterrupt, BrokenPipeError):
@@ -124,14 +125,14 @@ def download(
                     exports.leave(name, taking.uid, reader, through=False)
             if wish is not None or taking.uid:
                 place_of = f"{cluster.context}:{cluster.namespace}/{name}"
-                say(f"the export {name} stays, so that the same command goes on; remove it: migrate export delete {place_of}")
+                meter.say(f"the export {name} stays, so that the same command goes on; remove it: migrate export delete {place_of}")
             if of is not None and of.source is Source.PVC:
-                say("a claim is read anew once its export's time is over (--ttl gives it more) or its server was replaced")
+                meter.say("a claim is read anew once its export's time is over (--ttl gives it more) or its server was replaced")
             raise
         meter.end()
         _tell(got, taking, events)
         if words := exports.leave(name, taking.uid, reader, remove=True if delete_vme else False if keep_vme else None):
-            say(words)
+            meter.say(words)
 
 
 @opens_one_cluster
@@ -166,22 +167,27 @@ def files_(
     with ExitStack() as stack:
         cluster, name = place.open_export(stack, name, context, namespace, files)
         exports = Exports(cluster, SystemClock())
-        whole = Stream(_pour)
+        whole, meter = Stream(_pour), Meter(volume or name, Output.TEXT)
 
         def read(opened: Open) -> None:
             claim, _, root = choose(opened.links, export=name, volume=volume, formats=("dir",))
             state, same = exports.begin(opened, claim)
-            if not output:
-                for entry in folder.entries(opened.client, root, path):
-                    sys.stdout.buffer.write(os.fsencode(f"{entry.path}{'/' if entry.directory else ''}\n"))
-                sys.stdout.flush()
-            elif output == "-":
-                whole.read(opened.client, folder.address(root, path.strip("/")), identity=state, same=same)
-            else:
-                got = folder.fetch(opened.client, root, path.strip("/"), target, identity=state, same=same)
-                say(f"{output}: {human(got.bytes)}, {got.digest}")
+            meter.what = path or claim
+            with folder.in_words(opened.client, root, path, file=bool(output)):
+                if not output:
+                    for entry in folder.entries(opened.client, root, path):
+                        sys.stdout.buffer.write(os.fsencode(f"{entry.path}{'/' if entry.directory else ''}\n"))
+                    sys.stdout.flush()
+                elif output == "-":
+                    whole.read(opened.client, folder.address(root, path.strip("/")), identity=state, same=same, moved=meter.see)
+                else:
+                    got = folder.fetch(
+                        opened.client, root, path.strip("/"), target, identity=state, same=same, tell=meter.say, moved=meter.see
+                    )
+                    meter.say(f"{output}: {human(got.bytes)}, {got.digest}")
 
-        exports.reading(name, approach, read, again=None, patience=patience, tell=say)
+        with meter.ticking():
+            exports.reading(name, approach, read, again=None, patience=patience, tell=meter.say, moved=lambda: meter.done)
 
 
 @dataclass(slots=True)
@@ -202,6 +208,7 @@ class _Taking:
     format: str = ""
     stream: Stream | None = None
     once: Once | None = None
+    tree: Tree | None = None
 
     def read(self, opened: Open) -> Got:
         """Read what the export offers now; called again after it broke."""
@@ -226,19 +233,22 @@ class _Taking:
                 streams=self.streams,
                 tight=self.tight,
                 same=same,
+                tell=self.meter.say,
                 moved=self.meter.see,
             )
         if self.format == "dir":
             see = self.meter.see
-            tree = folder.fetch_all(opened.client, url, Path(self.output), identity=state, same=same, tell=say, moved=see)
-            words = f"{tree.files} files{f', {tree.left_out} links left out' if tree.left_out else ''}"
-            return download.Got(tree.bytes, words, tree.bytes)
+            self.tree = tree = folder.fetch_all(
+                opened.client, url, Path(self.output), identity=state, same=same, tell=self.meter.say, moved=see
+            )
+            return download.Got(tree.bytes, "", tree.bytes)
         raw = opened.links.volumes[self.claim].get("raw")
         disk = opened.client.size(raw) if self.format == "gzip" and raw else None
         if self.output == "-":
             self.once = self.once or packed.Once(_pour)
             return packed.to_sink(opened.client, url, self.once, disk_bytes=disk, same=same, moved=self.meter.see)
-        return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, same=same, moved=self.meter.see)
+        see, tell = self.meter.see, self.meter.say
+        return packed.to_file(opened.client, url, Path(self.output), disk_bytes=disk, same=same, tell=tell, moved=see)
 
 
 def _pour(piece: bytes) -> None:
@@ -251,12 +261,12 @@ def _pour(piece: bytes) -> None:
 
 
 def _tell(got: Got, taking: _Taking, events: Output) -> None:
-    """Say what is here, where a digest is of the content, not of its packing."""
+    """Say what is here, where a digest is of the content, not of its packing; of many files there is none."""
     told: dict[str, object] = {"schema": SCHEMA, "volume": taking.claim, "format": taking.format, "output": taking.output}
-    told |= {"bytes": got.bytes, "digest": got.digest}
-    line = (
-        json.dumps(told)
-        if events is Output.JSON
-        else f"{taking.output}: {taking.claim} as {taking.format}, {human(got.bytes)}, {got.digest}"
-    )
+    told |= {"bytes": got.bytes, "digest": got.digest or None}
+    words = got.digest
+    if (tree := taking.tree) is not None:
+        told |= {"files": tree.files, "leftOut": tree.left_out}
+        words = f"{tree.files} files{f', {tree.left_out} links left out' if tree.left_out else ''}"
+    line = json.dumps(told) if events is Output.JSON else f"{taking.output}: {taking.claim} as {taking.format}, {human(got.bytes)}, {words}"
     print(line, file=sys.stderr if taking.output == "-" else sys.stdout, flush=True)

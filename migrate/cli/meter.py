@@ -32,26 +32,41 @@ class Meter:
     total: int = 0
     told_at: float = 0.0
     moved_at: float = 0.0
+    came: bool = False
+    """Somebody told how much is there."""
+    _up: bool = False
+    """A line stands on the terminal that is to be written over."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def see(self, done: int, total: int) -> None:
         """Take in that so many of so many bytes are there (0 = nobody knows how many)."""
         now, live = time.monotonic(), sys.stderr.isatty()
         with self._lock:
+            first, self.came = not self.came, True
             self.done, self.total, self.moved_at = done, total, now
-            if now - self.told_at >= (LIVE_S if live else self.plain_s if self.told_at else 0):
+            if first or now - self.told_at >= (LIVE_S if live else self.plain_s):
                 self._tell(now, live=live)
+
+    def say(self, words: str) -> None:
+        """Say something else; JSON lines have it as their `message`. It breaks the silence, too."""
+        with self._lock:
+            self.told_at = time.monotonic()
+            if self.output is Output.JSON:
+                words = json.dumps({"schema": SCHEMA, "volume": self.what, "message": words})
+            self._leave()
+            say(words)
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
-        """Say again where it stands while nothing comes, from the first byte on."""
+        """Say again where it stands while nothing comes, from the very beginning."""
         over = threading.Event()
+        self.told_at = self.moved_at = time.monotonic()
 
         def tick() -> None:
             while not over.wait(self.plain_s / 10):
                 now = time.monotonic()
                 with self._lock:
-                    if self.told_at and now - self.told_at >= self.plain_s:
+                    if now - self.told_at >= self.plain_s:
                         self._tell(now, live=sys.stderr.isatty())
 
         thread = threading.Thread(target=tick, name="meter", daemon=True)
@@ -64,21 +79,29 @@ class Meter:
 
     def end(self) -> None:
         """Leave the line."""
-        if sys.stderr.isatty() and self.told_at and self.output is Output.TEXT:
+        with self._lock:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._up:
             print(file=sys.stderr)
+        self._up = False
 
     def _tell(self, now: float, *, live: bool) -> None:
         self.told_at = now
-        self.pace.note(now, self.done)
+        if self.came:
+            self.pace.note(now, self.done)
         done, total, silent_s = self.done, self.total, now - self.moved_at
         rate, eta = self.pace.rate(), self.pace.eta_s(total or None)
         if self.output is Output.JSON:
             figures = {"bytes": done, "total": total or None, "rate": rate, "etaSeconds": eta, "silentSeconds": round(silent_s)}
             say(json.dumps({"schema": SCHEMA, "volume": self.what, **figures}))
             return
-        parts = [f"{human(done)} of {human(total)}, {done / total:.0%}" if total else human(done)]
+        parts = [f"{human(done)} of {human(total)}, {done / total:.0%}" if total else human(done)] if self.came else []
         parts += [human_rate(rate)] if rate else []
         parts += [f"{human_duration(round(eta))} left"] if eta is not None else []
-        parts += [f"nothing came for {human_duration(round(silent_s))}"] if silent_s >= self.plain_s / 2 else []
+        silent = "nothing came for" if self.came else "nothing came yet, for"
+        parts += [f"{silent} {human_duration(round(silent_s))}"] if silent_s >= self.plain_s / 2 or not self.came else []
         line = f"{self.what}: {', '.join(parts)}"
+        self._up = live
         print(f"\r\x1b[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)

@@ -25,6 +25,7 @@ _GZIP_LEVEL = 1
 _GZIP_WINDOW = 31
 _HIDDEN = frozenset({"lost+found"})
 _TYPES = {".html": "text/html; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".json": "application/json"}
+_INDEX = "index.html"
 _BYTES = "application/octet-stream"
 
 
@@ -100,8 +101,11 @@ def archive(root: Path, *, cut: Cut = WHOLE) -> Reply:
 def directory(request: Request, root: Path, inside: str) -> Reply:
     """Answer like a file server below `root` for the path `inside`: listings, files with ranges and dates, redirects.
 
+    As Go does it, `index.html` is given for its directory and never by its own name; one that is a directory is listed in place of it.
     Links that lead out of the volume are refused, as the real server does from release 1.9.
     """
+    if inside == _INDEX or inside.endswith(f"/{_INDEX}"):
+        return Reply(301, (("Location", "./"),))
     path = root / inside.strip("/")
     if not path.resolve().is_relative_to(root.resolve()):
         return text(404, "404 page not found\n")
@@ -113,7 +117,7 @@ def directory(request: Request, root: Path, inside: str) -> Reply:
     if stat.S_ISDIR(status.st_mode):
         if inside and not inside.endswith("/"):
             return Reply(301, (("Location", f"{_quoted(path.name)}/"),))
-        return _listing(path, modified)
+        return _page_or_listing(request, root, path)
     if inside.endswith("/"):
         return Reply(301, (("Location", f"../{_quoted(path.name)}"),))
     return raw(request, path, modified=modified)
@@ -131,6 +135,19 @@ def readable_tree(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _page_or_listing(request: Request, root: Path, path: Path) -> Reply:
+    """Give the index of a directory where there is one that can be opened, else what is in the directory."""
+    try:
+        index = (path / _INDEX).resolve(strict=True)
+        if index.is_relative_to(root.resolve()):
+            os.close(os.open(index, os.O_RDONLY))
+            path = index
+    except OSError:
+        pass
+    modified = datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
+    return _listing(path, modified) if path.is_dir() else raw(request, path, modified=modified)
 
 
 def _listing(path: Path, modified: datetime) -> Reply:

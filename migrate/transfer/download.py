@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from migrate.model.quantity import human
 from migrate.transfer.answers import Changed
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.journal import Journal, forget, read_journal
 from migrate.transfer.landing import beside, check_room, opened, storing, sync_directory
 from migrate.transfer.proof import Cancelled
-from migrate.transfer.ranges import FULL_RANGE_BYTES, READ_BYTES, Range, every
+from migrate.transfer.ranges import FULL_RANGE_BYTES, READ_BYTES, Range, every, total
 
 STREAMS = 4
 KEEP_S = 5.0
@@ -53,6 +54,7 @@ def raw(
     tight: bool = False,
     keep_s: float = KEEP_S,
     same: Callable[[], bool] = lambda: True,
+    tell: Callable[[str], None] = lambda _words: None,
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Got:
@@ -60,22 +62,24 @@ def raw(
 
     `identity` names the disk and its state: what was read of another one is thrown away. `same` is asked at the end, and before what broke
     is taken up, whether the disk is still in that state. `keep_s`: see KEEP_S. `streams` ranges are read at once. `tight`: begin although
-    the disk does not fit, since holes take no room. `moved` is told the bytes that are there and the bytes of the disk.
+    the disk does not fit, since holes take no room.
+    `tell` is told what of an earlier try is compared, or thrown away, and why; `moved` the bytes that are there and the bytes of the disk.
     Raises UsageError, Changed, Blocked (no room, somebody else writes the file), Cancelled, and what ExportClient raises. Whatever ends it,
     what is there is noted at once, and a host that is silent is not waited for.
     """
     asked = cancelled or threading.Event()
     size = client.size(url, asked)
-    part = beside(output, ".part")
-    with storing(str(part), now=GO_ON), opened(part) as file:
-        work = _Download(client, url, file, Journal(identity, size), beside(output, ".part.json"), moved, asked, keep_s, same)
-        work.take_up()
+    part, journal = beside(output, ".part"), beside(output, ".part.json")
+    with storing(str(part), now=GO_ON), opened(part, journal) as file:
+        work = _Download(client, url, file, Journal(identity, size), journal, moved, asked, keep_s, same)
+        work.take_up(str(part), tell)
         if not tight:
             check_room(output, size - os.fstat(file).st_blocks * 512)
         os.ftruncate(file, size)
         digest = work.run(streams)
         os.fsync(file)
         if not same():
+            os.ftruncate(file, 0)
             forget(work.path)
             raise Changed(str(part))
         part.replace(output)
@@ -112,17 +116,37 @@ class _Download:
     kept_at: float = field(default_factory=time.monotonic)
     news: threading.Condition = field(default_factory=threading.Condition)
 
-    def take_up(self) -> None:
-        """Go on with what is there, if it is of this disk as it is now; else begin anew."""
-        earlier = read_journal(self.path, identity=self.journal.identity, size=self.journal.bytes)
-        if earlier is not None and os.fstat(self.file).st_size == earlier.bytes and self._same(earlier.have):
-            self.journal = earlier
-            self.there = sum(one.bytes for one in earlier.have)
-            self.reached.update((one.start, one.stop) for one in earlier.have)
-            return
-        forget(self.path)
+    def take_up(self, part: str, tell: Callable[[str], None]) -> None:
+        """Go on with what is there, if it is of this disk as it is now; else begin anew. Either is told."""
+        earlier, held = read_journal(self.path), os.fstat(self.file).st_size
+        there = total(earlier.have) if earlier is not None else 0
+        why = self._unlike(earlier, held)
+        if earlier is not None and not why:
+            self.there = there
+            if there:
+                tell(f"{part}: {human(there)} of {human(held)} are there; some of it is compared with the disk before it is gone on with")
+                self._tell(0)
+            if self._same(earlier.have):
+                self.journal = earlier
+                self.reached.update((one.start, one.stop) for one in earlier.have)
+                return
+            why = "a piece of it that was compared is not what the disk holds now"
+        if there or (held and earlier is None):
+            tell(f"{part}: {human(there) if there else 'what'} that was read before is thrown away: {why}; it is read from its start")
         os.ftruncate(self.file, 0)
-        self.new = True
+        forget(self.path)
+        self.path.touch()
+        self.new, self.there = True, 0
+
+    def _unlike(self, earlier: Journal | None, held: int) -> str:
+        """Say why what is there cannot be gone on with; "" = it may be."""
+        if earlier is None:
+            return "nobody noted how much of it is there"
+        if earlier.identity != self.journal.identity:
+            return "it is of another disk, or of another state of this one"
+        if earlier.bytes != self.journal.bytes:
+            return f"the disk has {self.journal.bytes} bytes now, and had {earlier.bytes}"
+        return "" if held == earlier.bytes else "somebody else changed its length"
 
     def run(self, streams: int) -> str:
         """Read what is left; return the digest of the whole. However it ends, the journal says what is there, and nobody writes any more.

@@ -7,7 +7,7 @@ are never followed, since they would carry it elsewhere.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -99,18 +99,15 @@ class ExportClient:
 
         Raises Refused for any answer but 200 with a length, NotTrusted, Unreachable.
         """
-        patience = Patience(self._clock, cancelled, self._waits)
-        while True:
-            try:
-                answer = self._ask("HEAD", url)
-                break
-            except Interrupted as trouble:
-                patience.pause(trouble, what="the size of a disk could not be read", where=url)
-        self._waits.end()
+        answer = self._head(url, cancelled, what="the size of a disk could not be read")
         length = answer.headers.get("content-length", "")
         if answer.status != 200 or not length.isdigit():
             raise refused("the size of a disk could not be read", url, answer.status)
         return int(length)
+
+    def status(self, url: str, cancelled: threading.Event = NEVER) -> int:
+        """Return what a HEAD is answered with. Raises NotTrusted, Unreachable."""
+        return self._head(url, cancelled, what="the files of a claim could not be read").status
 
     def pieces(
         self, url: str, part: Range, *, of: int, cancelled: threading.Event = NEVER, same: Callable[[], bool] = lambda: True
@@ -140,15 +137,23 @@ class ExportClient:
         if held:
             yield bytes(held)
 
-    def whole(self, url: str, read: Callable[[Iterator[bytes]], T], cancelled: threading.Event = NEVER) -> T:
+    def whole(
+        self,
+        url: str,
+        read: Callable[[Iterator[bytes]], T],
+        cancelled: threading.Event = NEVER,
+        *,
+        look: Callable[[Mapping[str, str]], None] = lambda _headers: None,
+    ) -> T:
         """Let `read` take a whole body, piece by piece, and return what it makes of it. What breaks off is read anew from its start.
 
-        `read` raises Interrupted for a body that is no good. Raises Refused for any answer but 200, NotTrusted, Unreachable.
+        `look` sees the headers first and may raise. `read` raises Interrupted for a body that is no good.
+        Raises Refused for any answer but 200, NotTrusted, Unreachable.
         """
         patience = Patience(self._clock, cancelled, self._waits)
         while True:
             try:
-                return read(self._body(url))
+                return read(self._body(url, look))
             except Interrupted as trouble:
                 patience.pause(trouble, what="the files of a claim could not be read", where=url)
 
@@ -160,6 +165,17 @@ class ExportClient:
         if self._forward is not None:
             self._forward.close()
 
+    def _head(self, url: str, cancelled: threading.Event, *, what: str) -> urllib3.BaseHTTPResponse:
+        patience = Patience(self._clock, cancelled, self._waits)
+        while True:
+            try:
+                answer = self._ask("HEAD", url)
+                break
+            except Interrupted as trouble:
+                patience.pause(trouble, what=what, where=url)
+        self._waits.end()
+        return answer
+
     def _ask(self, method: str, url: str) -> urllib3.BaseHTTPResponse:
         """Ask for a head; of a body nothing is read."""
         answer = self._request(method, url, self._headers, READ_S / 2)
@@ -168,7 +184,7 @@ class ExportClient:
             raise Interrupted(f"status {answer.status}")
         return answer
 
-    def _body(self, url: str) -> Iterator[bytes]:
+    def _body(self, url: str, look: Callable[[Mapping[str, str]], None]) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError
 
         answer: Any = self._request("GET", url, self._headers, READ_S)
@@ -177,6 +193,7 @@ class ExportClient:
                 raise Interrupted(f"status {answer.status}")
             if answer.status != 200:
                 raise refused("the files of a claim could not be read", url, answer.status)
+            look(answer.headers)
             while chunk := answer.read(READ_BYTES):
                 self._waits.end()
                 yield chunk

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from migrate.transfer.ranges import Range, every
+from migrate.transfer.ranges import FULL_RANGE_BYTES, Range, every
 
 SCHEMA = "kubevirt-migrate.io/download/v1"
 
@@ -54,15 +54,16 @@ def _young(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def read_journal(path: Path, *, identity: str, size: int) -> Journal | None:
-    """Return the journal of this very disk, if there is one that can be read; anything else is no journal of ours."""
+def read_journal(path: Path) -> Journal | None:
+    """Return the journal that is there, if it is one that can be read; one that was just begun says nothing."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        if (told["schema"], told["identity"], told["bytes"]) != (SCHEMA, identity, size):
+        if told["schema"] != SCHEMA:
             return None
+        identity, size = str(told["identity"]), int(told["bytes"])
         have = tuple(sorted(Range(int(start), int(stop)) for start, stop in told["have"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    ends = {part.start: part.stop for part in every(0, size)}
-    fits = all(one.stop <= ends.get(one.start, 0) for one in have) and len({one.start for one in have}) == len(have)
+    fits = all(not one.start % FULL_RANGE_BYTES and one.stop <= min(one.start + FULL_RANGE_BYTES, size) for one in have)
+    fits = fits and len({one.start for one in have}) == len(have)
     return Journal(identity, size, have) if fits else None

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 from migrate.model.errors import Blocked
+from migrate.model.quantity import human
 from migrate.transfer.answers import Changed
 from migrate.transfer.archive import END_OF_ARCHIVE
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.gunzip import Gunzip
+from migrate.transfer.journal import forget
 from migrate.transfer.landing import beside, opened, storing, sync_directory
 from migrate.transfer.patience import Interrupted
 from migrate.transfer.proof import Cancelled
@@ -43,21 +45,26 @@ def to_file(
     *,
     disk_bytes: int | None,
     same: Callable[[], bool] = lambda: True,
+    tell: Callable[[str], None] = lambda _words: None,
     moved: Callable[[int, int], None] = lambda _done, _total: None,
     cancelled: threading.Event | None = None,
 ) -> Got:
     """Save a packed stream under its name once it is whole. A cut one is read anew from its start.
 
     `disk_bytes`: what a gzip must unpack to; None = it is an archive. `same` is asked at the end whether the volume is still in the
-    state in which it was begun. `moved` is told the unpacked bytes, and how many there will be (0 =
+    state in which it was begun.
+    `tell` is told what of an earlier try is thrown away, `moved` the unpacked bytes, and how many there will be (0 =
     nobody knows).
     Raises UsageError, Changed, Blocked, Cancelled, and what `ExportClient.whole` raises.
     """
-    part = beside(output, ".part")
-    with storing(str(part), now="make room there, and run the same again: it is read anew"), opened(part) as file:
+    part, journal = beside(output, ".part"), beside(output, ".part.json")
+    with storing(str(part), now="make room there, and run the same again: it is read anew"), opened(part, journal) as file:
+        if held := os.fstat(file).st_size:
+            tell(f"{part}: {human(held)} of an earlier try are thrown away: what is packed on the way is read from its start")
         got = to_sink(client, url, _File(file), disk_bytes=disk_bytes, same=same, moved=moved, cancelled=cancelled)
         os.fsync(file)
         part.replace(output)
+        forget(journal)
         sync_directory(output.parent)
     return got
 

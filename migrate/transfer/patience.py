@@ -17,6 +17,8 @@ AGAIN = frozenset({429, 500, 502, 503, 504})
 MOST_TRIES = 6
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
+TELL_S = 10.0
+"""So long the same trouble is not said again."""
 LOOK = "see that the export is Ready and its host answers; then run the same again"
 
 
@@ -26,17 +28,19 @@ class Interrupted(Exception):
 
 @dataclass(slots=True)
 class Waits:
-    """Says once for all streams of a host that it is waited for, and once that it is not any more."""
+    """Says for all streams of a host that it is waited for, each ten seconds anew, and once that it is not any more."""
 
     tell: Callable[[str], None] = lambda _: None
     _waiting: bool = False
+    _told_at: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, words: str) -> None:
-        """Note that somebody waits."""
+    def begin(self, words: str, *, at: float) -> None:
+        """Note that somebody waits. `at`: seconds that only grow."""
         with self._lock:
-            before, self._waiting = self._waiting, True
-        if not before:
+            due = not self._waiting or at - self._told_at >= TELL_S
+            self._waiting, self._told_at = True, at if due else self._told_at
+        if due:
             self.tell(f"{words}; trying again")
 
     def end(self) -> None:
@@ -70,5 +74,5 @@ class Patience:
         self.tries += 1
         if self.tries >= MOST_TRIES or self.cancelled.is_set():
             raise Unreachable(what, where=where, why=str(trouble), now=now)
-        self.waits.begin(f"{what} just now: {trouble}")
+        self.waits.begin(f"{what} just now: {trouble}", at=self.clock.monotonic())
         self.clock.wait(self.cancelled, min(FIRST_PAUSE_S * 2 ** (self.tries - 1), LONGEST_PAUSE_S))

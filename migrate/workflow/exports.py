@@ -87,6 +87,7 @@ class Exports:
     def create(self, name: str, wish: Wish, *, tell: Callable[[str], None] = lambda _: None) -> tuple[Object, bool]:
         """Make an export and its token, or complete what an earlier try made. Return it, and whether it is new.
 
+        One that is there and not as wished is left as it is: it may be another's, who is not asked.
         Raises Taken when there is one of that name of something else, UsageError for a token Secret that is not there or a missing source,
         Stalled when what an earlier export of that name left does not go.
         """
@@ -112,7 +113,7 @@ class Exports:
             if subject_of(export) != wish.subject:
                 raise self._taken(name, export)
         else:
-            export = found if wish.passing else passing.keep(self._cluster, found)
+            export = found if wish.passing or self.unlike(found, wish) else passing.keep(self._cluster, found)
         if not wish.token_secret and token_of(export) == export_tokens.name_for(name):
             export_tokens.make(self._cluster, self._clock, export, tell=tell)
         return export, found is None

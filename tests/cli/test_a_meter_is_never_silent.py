@@ -28,8 +28,23 @@ def test_it_ticks_while_nothing_comes(capsys: pytest.CaptureFixture[str], form: 
         assert "nothing came for" in lines[-1]
 
 
-def test_before_the_first_byte_others_talk(capsys: pytest.CaptureFixture[str]) -> None:
-    """An export that is waited for says so itself."""
-    with Meter("disk", Output.TEXT, plain_s=0.02).ticking():
-        threading.Event().wait(0.1)
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("form", [Output.TEXT, Output.JSON])
+def test_it_ticks_before_the_first_byte(capsys: pytest.CaptureFixture[str], form: Output) -> None:
+    """A host that takes connections and is silent is silence, too."""
+    lines = list[str]()
+    with Meter("disk", form, plain_s=0.02).ticking():
+        while len(lines) < 3:
+            threading.Event().wait(0.02)
+            lines += capsys.readouterr().err.splitlines()
+    if form is Output.JSON:
+        assert {json.loads(line)["bytes"] for line in lines} == {0}
+    else:
+        assert all(line.startswith("disk: nothing came yet, for ") for line in lines)
+
+
+@pytest.mark.parametrize("form", [Output.TEXT, Output.JSON])
+def test_what_else_is_said_is_of_one_kind_with_it(capsys: pytest.CaptureFixture[str], form: Output) -> None:
+    """With -o json every line is JSON."""
+    Meter("disk", form).say("the export waits")
+    told = capsys.readouterr().err
+    assert (json.loads(told)["message"] if form is Output.JSON else told.strip()) == "the export waits"

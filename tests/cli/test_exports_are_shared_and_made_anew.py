@@ -81,6 +81,8 @@ def test_what_somebody_wants_is_not_taken_away(shell: Shell, exports: Exports, c
     """`create` on an export that a download made for itself makes it the user's: no download removes it any more."""
     flow = plant()
     exports.create("mine", of(flow, "here:/a"))
+    shell("export", "create", "mine", "--vm", flow.name, "--ttl", "9h", *PLACE, code=6)
+    assert readers_of(cluster.get(EXPORT, "mine") or {}) == ("here:/a",)
     assert "was there already" in shell("export", "create", "mine", "--vm", flow.name, *PLACE).stdout
     shell("export", "download", "mine", "--vm", flow.name, "--output", "a", *PLACE)
     found = cluster.get(EXPORT, "mine")

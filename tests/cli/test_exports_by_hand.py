@@ -151,12 +151,26 @@ def test_a_claim_that_holds_files(shell: Shell, files: str, lab: Lab) -> None:
     assert shell("export", "files", files, "a.txt", "--output", "-", *PLACE).stdout == "first"
     shell("export", "download", files, "--format", "dir", "--output", "all", *PLACE)
     assert files_in(work / "all") == FILES
+    assert "is not empty" in shell("export", "download", files, "--format", "dir", "--output", "all", *PLACE, code=2).stderr
+    again = shell("export", "download", files, "--format", "dir", "--output", "again", "-o", "json", *PLACE)
+    told = json.loads(again.stdout)
+    assert {json.loads(line)["schema"] for line in again.stderr.splitlines()} == {told["schema"]}
+    assert (told["digest"], told["files"], told["bytes"]) == (None, len(FILES), sum(map(len, FILES.values())))
     shell("export", "download", files, "--output", "all.tar.gz", *PLACE)
     assert files_of(work / "all.tar.gz") == FILES
     refused = shell("export", "download", files, "--format", "raw", "--output", "no.img", *PLACE, code=2).stderr
     assert "would be a tar, not a disk" in " ".join(refused.split())
     assert not (work / "no.img").exists()
-    assert "404" in shell("export", "files", files, "nowhere", *PLACE, code=6).stderr
+    for words, told in (
+        (("nowhere",), "there is no directory nowhere on the volume"),
+        (("a.txt",), "a.txt is no directory, but a file"),
+        (("deep/none", "--output", "z"), "there is no file deep/none on the volume"),
+        (("deep/er", "--output", "z"), "deep/er is no file, but a directory"),
+    ):
+        refused = shell("export", "files", files, *words, *PLACE, code=2).stderr
+        assert told in " ".join(refused.split())
+        assert "looking at it anew" not in refused
+    assert not list(work.glob("z*"))
 
 
 @pytest.mark.slow

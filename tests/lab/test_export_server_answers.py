@@ -296,3 +296,20 @@ def test_stopping_cuts_transfers(tmp_path: Path) -> None:
     assert server.stop() == 143
     with pytest.raises((http.client.IncompleteRead, OSError)):
         answer.read()
+
+
+def test_an_index_is_given_for_its_directory(server: Exporter) -> None:
+    """As Go's FileServer answered (asked with curl): the page with ranges in place of a listing, and by its own name only a redirect."""
+    sub = server.root / "files" / "sub"
+    (sub / "index.html").write_text("<p>hello")
+    page = server.ask(f"{DIR}sub/")
+    assert (page.code, page.body, page.headers["accept-ranges"]) == (200, b"<p>hello", "bytes")
+    assert "accept-ranges" not in server.ask(DIR).headers
+    for name, where in (("sub/index.html", "./"), ("index.html", "./"), ("sub/index.html/", "../index.html")):
+        moved = server.ask(f"{DIR}{name}", "HEAD")
+        assert (moved.code, moved.headers["location"]) == (301, where)
+    assert server.ask(f"{DIR}index.html/", "HEAD").code == 404
+    (sub / "index.html").unlink()
+    (sub / "index.html").mkdir()
+    assert b"b.bin" not in server.ask(f"{DIR}sub/").body
+    assert server.ask(f"{DIR}sub/index.html/", "HEAD").code == 200

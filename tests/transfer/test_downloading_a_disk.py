@@ -84,17 +84,20 @@ def cut_at(client: ExportClient, url: str, output: Path, limit: int) -> None:
 
 
 def test_bytes_of_another_state_are_thrown_away(server: RangeServer, client: ExportClient, url: str, output: Path) -> None:
-    """Another identity, another size, other bytes in what is there: it is read anew, and nothing is mixed."""
+    """Another identity, another size, other bytes in what is there: it is read anew, nothing is mixed, and it is told with the reason."""
+    said = list[str]()
     cut_at(client, url, output, 3 * MIB)
-    assert download.raw(client, url, output, identity="b").read_bytes == len(DISK)
+    assert download.raw(client, url, output, identity="b", tell=said.append).read_bytes == len(DISK)
     cut_at(client, url, output, 3 * MIB)
     server.disks["/a"] = bytes(100) + DISK[100:]
-    got = download.raw(client, url, output, identity="a")
+    got = download.raw(client, url, output, identity="a", tell=said.append)
     assert got.read_bytes == len(DISK)
     assert output.read_bytes() == server.disks["/a"]
     cut_at(client, url, output, 3 * MIB)
     server.disks["/a"] = DISK[:MIB]
-    assert download.raw(client, url, output, identity="a").bytes == MIB
+    assert download.raw(client, url, output, identity="a", tell=said.append).bytes == MIB
+    told = [words for words in said if "thrown away" in words]
+    assert [why in words for why, words in zip(("another state", "was compared", "bytes now"), told, strict=True)] == [True] * 3
     assert output.read_bytes() == DISK[:MIB]
 
 
@@ -114,6 +117,45 @@ def test_a_journal_that_is_none_is_not_believed(client: ExportClient, url: str, 
     output.with_name("disk.img.part.json").write_text(text)
     assert download.raw(client, url, output, identity="a").read_bytes == len(DISK)
     assert output.read_bytes() == DISK
+
+
+def test_what_is_compared_is_said_first(client: ExportClient, url: str, output: Path) -> None:
+    """A host that hangs just then is not silence: how much is there is told, and the meter stands at it."""
+    cut_at(client, url, output, 3 * MIB)
+    order = list[str]()
+    download.raw(client, url, output, identity="a", tell=lambda _: order.append("said"), moved=lambda *_: order.append("moved"))
+    assert order[:2] == ["said", "moved"]
+
+
+@pytest.mark.parametrize("take", ["raw", "packed"])
+def test_what_somebody_else_left_is_left_alone(server: RangeServer, client: ExportClient, url: str, output: Path, take: str) -> None:
+    """A browser names its unfinished files so, too: without our journal beside it, it is named and not touched; empty, it harms nobody."""
+    server.disks["/gz"] = gzip.compress(DISK, 1)
+    part = output.with_name("disk.img.part")
+
+    def fetch() -> download.Got:
+        if take == "raw":
+            return download.raw(client, url, output, identity="a")
+        return packed.to_file(client, server.url("/gz"), output, disk_bytes=len(DISK))
+
+    part.write_bytes(b"mine")
+    with pytest.raises(Blocked, match=r"disk\.img\.part") as blocked:
+        fetch()
+    assert "move it away" in blocked.value.now
+    assert (part.read_bytes(), left_of(output)) == (b"mine", ["disk.img.part"])
+    part.write_bytes(b"")
+    assert fetch().digest == DIGEST
+    assert left_of(output) == ["disk.img"]
+
+
+def test_a_packed_stream_that_was_cut_is_said_to_be_read_anew(server: RangeServer, client: ExportClient, output: Path) -> None:
+    """What came of it is ours, and thrown away in words."""
+    server.disks["/gz"], said = gzip.compress(DISK[: 3 * MIB], 1), list[str]()
+    with pytest.raises(Blocked):
+        packed.to_file(client, server.url("/gz"), output, disk_bytes=4 * MIB)
+    packed.to_file(client, server.url("/gz"), output, disk_bytes=3 * MIB, tell=said.append)
+    assert "thrown away" in said[0]
+    assert left_of(output) == ["disk.img"]
 
 
 def test_a_refusal_ends_all_streams_and_keeps_what_is_there(server: RangeServer, client: ExportClient, url: str, output: Path) -> None:
@@ -220,9 +262,9 @@ def test_a_journal_and_what_is_left_make_the_disk(size: int, data: st.DataObject
 
 
 def test_a_journal_is_read_back(tmp_path: Path) -> None:
-    """Only for the disk that it is of."""
+    """Unless it tells of what the disk does not have."""
     journal, path = Journal("a", 3 * FULL_RANGE_BYTES, (Range(FULL_RANGE_BYTES, FULL_RANGE_BYTES + 7),)), tmp_path / "j"
     journal.write(path)
-    assert read_journal(path, identity="a", size=journal.bytes) == journal
-    assert read_journal(path, identity="b", size=journal.bytes) is None
-    assert read_journal(path, identity="a", size=journal.bytes + 1) is None
+    assert read_journal(path) == journal
+    Journal("a", FULL_RANGE_BYTES, (Range(FULL_RANGE_BYTES, FULL_RANGE_BYTES + 7),)).write(path)
+    assert read_journal(path) is None

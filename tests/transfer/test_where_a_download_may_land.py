@@ -16,7 +16,8 @@ def test_files_and_names_that_are_free(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("x")
     for name in ("there", "new"):
         assert landing(tmp_path / name) == tmp_path / name
-    assert landing(tmp_path, directory=True) == tmp_path
+    (tmp_path / "empty").mkdir()
+    assert landing(tmp_path / "empty", directory=True) == tmp_path / "empty"
     assert landing(tmp_path / "new" / "deep", directory=True) == tmp_path / "new" / "deep"
 
 
@@ -48,5 +49,9 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as refused:
             landing(place)
         assert words in refused.value.now, place
+    for taken in (tmp_path, Path(), Path("/proc")):
+        with pytest.raises(UsageError) as refused:
+            landing(taken, directory=True)
+        assert "name a new directory" in refused.value.now, taken
     with pytest.raises(UsageError, match="is no directory"):
         landing(tmp_path / "file", directory=True)
