@@ -157,6 +157,7 @@ def test_a_disk_of_a_halted_vm_that_a_pod_has_is_not_read(plant: Plant, cluster:
     """KubeVirt looks for the instance of the VM alone, so its export is Ready beside a pod: nothing is read, and the pod is named."""
     flow = plant()
     taking = Taking(cluster, flow, tmp_path / "d.img", source=Source.VM)
+    taking.run(lambda _: Got(0, "", 0))
     flow.east.create(user_pod(flow.name, taking.claim))
     try:
         with pytest.raises(Stalled, match=f"in use: pod .*{taking.claim}"):
