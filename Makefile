@@ -42,7 +42,7 @@ kube-assets: ## build the real API server with etcd, once, into ~/.cache (needs 
 
 test-kube: $(READY) ## the same flows and the API's contract on the real API server (make kube-assets)
 	@rm -rf $(USES)
-	@$(KUBE) -n 2 --dist loadfile --no-loadscope-reorder tests/kubernetes tests/flows tests/lab/test_api_*.py --ignore $(RIGHTS)
+	@$(KUBE) -n 3 --dist loadfile --no-loadscope-reorder tests/kubernetes tests/flows tests/lab/test_api_*.py --ignore $(RIGHTS)
 	@$(KUBE) $(RIGHTS)
 
 test-e2e: $(READY) ## flows on two clusters of yours: make test-e2e SOURCE=ctx TARGET=ctx [IMAGE=url SIZE=64Mi]
