@@ -14,7 +14,7 @@ from pathlib import Path
 from migrate.model.errors import Blocked, UsageError
 from migrate.transfer.landing import beside, empty, sync_directory
 
-_TREE, _UNDER_WAY = "tree", "under-way"
+_TREE, _UNDER_WAY, _OURS = "tree", "under-way", ".migrate-download"
 _MOVE_IT = "move it away, or name another directory"
 
 
@@ -40,9 +40,13 @@ def growing(output: Path, *, tell: Callable[[str], None]) -> Iterator[Growing]:
     Raises UsageError, and Blocked where somebody else is at it or the place is not ours.
     """
     part = beside(output, ".part")
+    if part.is_symlink():
+        raise Blocked(f"{part} is a link", where="--output", why="what grows there is removed by its name", now=_MOVE_IT)
     with _held(part):
-        if foreign := sorted({path.name for path in part.iterdir()} - {_TREE, _UNDER_WAY}):
+        there = {path.name for path in part.iterdir()}
+        if foreign := sorted(there - {_TREE, _UNDER_WAY, _OURS} if _OURS in there else there):
             raise Blocked(f"{part} holds what no download left there: {foreign[0]}", where="--output", now=_MOVE_IT)
+        (part / _OURS).touch()
         place = Growing(part / _TREE, part / _UNDER_WAY)
         if count := sum(len(files) for _, _, files in os.walk(place.tree)):
             tell(
@@ -56,7 +60,9 @@ def growing(output: Path, *, tell: Callable[[str], None]) -> Iterator[Growing]:
         if output.exists() and not empty(output):
             raise Blocked(f"{output} is not empty any more", where=str(output), why=f"what came is in {place.tree}", now=_MOVE_IT)
         place.tree.replace(output)
-        shutil.rmtree(part)
+        shutil.rmtree(place.under_way)
+        (part / _OURS).unlink()
+        part.rmdir()
         sync_directory(output.parent)
 
 

@@ -15,7 +15,7 @@ _GONE = "gone"
 
 
 def state(cluster: Cluster, export: Object, claim: str) -> str:
-    """Name the state that a claim of an export is in now. uids are unique, so nothing else needs to say where it is.
+    """Name the state that a claim of an export is in now; "" = it is not there. uids are unique, so nothing else needs to say where it is.
 
     A snapshot does not change, however often it is restored for an export. A claim of a VM, or a bare one, is itself (one made anew under
     its name is another), with what tells of those that may have written to it; for a bare one it counts, too, whether its export was
@@ -28,7 +28,7 @@ def state(cluster: Cluster, export: Object, claim: str) -> str:
         return f"{uid_of(cluster.get(SNAPSHOT, subject.name) or export)}/{claim}"
     there, now = cluster.get(PVC, claim), cluster.get(EXPORT, name_of(export)) if subject.source is Source.PVC else None
     if there is None:
-        return _GONE
+        return ""
     served = (f"{uid_of(now)} {served_since(now)}" if now is not None else _GONE) if subject.source is Source.PVC else ""
     return "/".join((served, state_of_claim(there, cluster.list(VM)), *users_of_claims((claim,), cluster.list(POD))))
 

@@ -13,7 +13,7 @@ from migrate.model import labels
 from migrate.model.clock import Clock
 from migrate.model.errors import Refused, Stalled, Taken, Unreachable, UsageError
 from migrate.model.exports import Seen, Source, Subject
-from migrate.model.objects import Object, dig, leaving, uid_of
+from migrate.model.objects import Object, dig, leaving, name_of, uid_of
 from migrate.reading.export import Links, ended, links_of
 from migrate.reading.exports import differences, see, subject_of, token_of, words_of
 from migrate.rendering import exports as rendering
@@ -222,8 +222,13 @@ class Exports:
         """Return the state that a volume is in, and what tells later whether it still is.
 
         A download that is gone on with must be of the very same; see `export_state`.
+        Raises Changed while somebody else has the volume, or it is gone.
         """
         state = export_state.state(self._cluster, opened.export, claim)
+        if not state or export_state.users(
+            self._cluster, opened.export, [claim]
+        ):  # that state would be the same at the end, and its bytes would not
+            raise Changed(f"export {name_of(opened.export)}, {claim}")
         return state, lambda: export_state.state(self._cluster, opened.export, claim) == state
 
     def _found(self, name: str) -> Object:

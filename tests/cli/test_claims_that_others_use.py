@@ -168,6 +168,29 @@ def test_a_disk_of_a_halted_vm_that_a_pod_has_is_not_read(plant: Plant, cluster:
 
 
 @pytest.mark.slow
+def test_a_pod_that_comes_just_before_the_reading_is_waited_for(plant: Plant, cluster: Cluster, tmp_path: Path) -> None:
+    """The export was free a moment ago: what a pod has from the first byte to the last is no state of a disk."""
+    flow = plant()
+    taking = Taking(cluster, flow, tmp_path / "d.img", source=Source.VM)
+    pod = user_pod(flow.name, taking.claim)
+    tries: list[bool] = []
+
+    def read(opened: Open) -> Got:
+        tries.append(True)
+        if len(tries) == 1:
+            flow.east.create(pod)
+            try:
+                return taking.raw(opened)
+            finally:
+                flow.east.delete(POD, pod["metadata"]["name"])
+        return taking.raw(opened)
+
+    taking.run(read)
+    assert len(tries) == 2
+    assert "so it is read anew" in " ".join(taking.said)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [Source.VM, Source.PVC])
 def test_a_disk_that_is_made_anew_is_another(plant: Plant, cluster: Cluster, tmp_path: Path, source: Source) -> None:
     """Its DataVolume was deleted and made anew under its name, and nothing of the VM changed: nothing is gone on with."""

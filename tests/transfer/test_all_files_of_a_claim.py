@@ -181,6 +181,21 @@ def test_a_place_that_is_not_ours_is_left_alone(client: ExportClient, tmp_path: 
     assert (part / "mine").read_text() == (tmp_path / "file.part").read_text() == (tmp_path / "two" / "mine").read_text() == "x"
 
 
+def test_only_a_mark_of_ours_makes_a_place_ours(client: ExportClient, tmp_path: Path) -> None:
+    """Somebody's DIR.part may have names like ours in it, or be a link: nothing of it is removed."""
+    thesis = tmp_path / "all.part" / "tree" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("x")
+    with pytest.raises(Blocked, match="tree"):
+        folder.fetch_all(client, ROOT, tmp_path / "all", identity="a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "two.part").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Blocked, match="is a link"):
+        folder.fetch_all(client, ROOT, tmp_path / "two", identity="a")
+    assert thesis.read_text() == "x"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_name_that_is_not_there_is_said_so(exporter: Exporter, client: ExportClient, tmp_path: Path) -> None:
     """Not that the export is gone, where its root answers; a directory is no file, and an index is never given by its name."""
     (exporter.root / "files" / "sub" / "index.html").write_text("page")
