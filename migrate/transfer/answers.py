@@ -9,6 +9,11 @@ from migrate.model.errors import Blocked, Refused
 from migrate.transfer.patience import AGAIN, Interrupted
 from migrate.transfer.ranges import Range
 
+NOBODY_KNOWS = (
+    "its VM was started or changed, its export was made anew, or the server of a claim was replaced: nobody knows who wrote to a claim "
+    "meanwhile"
+)
+
 
 class Changed(Blocked):
     """What is read is not in the state any more in which it was begun. What came so far may be of two states, and is thrown away."""
@@ -17,8 +22,7 @@ class Changed(Blocked):
         super().__init__(
             "the disk changed, or may have changed, while it was read",
             where=where,
-            why="its VM was started or changed, its export was made anew, or the server of a claim was replaced: nobody knows who wrote to "
-            "a claim meanwhile",
+            why=NOBODY_KNOWS,
             now=now,
         )
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from migrate.model.errors import Blocked
-from migrate.transfer.answers import Changed
+from migrate.transfer.answers import NOBODY_KNOWS, Changed
 from migrate.transfer.download import Got
 from migrate.transfer.export_client import ExportClient
 from migrate.transfer.proof import Cancelled
@@ -64,6 +64,6 @@ def _changed(url: str) -> Blocked:
     return Blocked(
         "the disk changed while it was read, and what was written to standard output cannot be taken back",
         where=url,
-        why=Changed(url).why,
+        why=NOBODY_KNOWS,
         now="throw away what came, and run the same again",
     )

@@ -225,9 +225,8 @@ class Exports:
         Raises Changed while somebody else has the volume, or it is gone.
         """
         state = export_state.state(self._cluster, opened.export, claim)
-        if not state or export_state.users(
-            self._cluster, opened.export, [claim]
-        ):  # that state would be the same at the end, and its bytes would not
+        # Whoever has it now may have it at the end: the state would be the same, and the bytes would not.
+        if not state or export_state.users(self._cluster, opened.export, [claim]):
             raise Changed(f"export {name_of(opened.export)}, {claim}")
         return state, lambda: export_state.state(self._cluster, opened.export, claim) == state
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import EXPORT
+from migrate.kube.session import open_cluster
 from migrate.lab.clock import RealClock
 from migrate.lab.up import Lab
 from tests.cli.shell import Shell
@@ -62,3 +64,11 @@ def clean(lab: Lab) -> Iterator[None]:
         user.delete(EXPORT, one["metadata"]["name"])
     lab.until(lambda: not user.list(EXPORT))
     user.close()
+
+
+@pytest.fixture
+def cluster(lab: Lab, clean: None) -> Iterator[Cluster]:
+    """A session on the source, as a command opens it."""
+    opened = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
+    yield opened
+    opened.close()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import EXPORT, POD, SECRET
-from migrate.kube.session import open_cluster
 from migrate.lab.up import Lab
 from migrate.model.exports import Source, Subject
 from migrate.model.objects import dig, leaving, uid_of
@@ -86,9 +86,8 @@ HARMS = {
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_path: Path, harm: Harm) -> None:
+def test_whatever_happens_to_the_export_meanwhile(plant: Plant, cluster: Cluster, lab: Lab, tmp_path: Path, harm: Harm) -> None:
     """Another pod, token, certificate, or the export made anew: the download meets it, goes on where it was, and is the disk.
 
     One stream reads two ranges one after the other, and the harm is done within the first: so the second is asked for afterwards.
@@ -97,7 +96,6 @@ def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_pa
     flow = plant(mib=mib)
     name, output, done, said = f"{flow.name}-harm", tmp_path / "d.img", [0], list[str]()
     met: list[object] = []
-    cluster = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
     exports = Exports(cluster, lab.clock)
     wish = Wish(Subject(Source.VM, flow.name), ttl=timedelta(hours=1))
     exports.create(name, wish)
@@ -124,4 +122,3 @@ def test_whatever_happens_to_the_export_meanwhile(plant: Plant, lab: Lab, tmp_pa
     assert got.bytes == mib * MIB
     assert (got.read_bytes < got.bytes) == bool(harm.said)
     assert got.digest == digest(lab, flow) == digest_of(output)
-    cluster.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import pytest
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import DATAVOLUME, EXPORT, POD, PVC
-from migrate.kube.session import open_cluster
 from migrate.lab.storage import disk_file
 from migrate.lab.up import Lab
 from migrate.model.errors import Stalled
@@ -29,15 +28,6 @@ EXPORTER = "kubevirt.io.virt-export-service"
 NEW = b"NEW-STATE" * 10
 EARLY, LATE = 1 << 20, 70 << 20
 MIB = 72
-
-
-@pytest.fixture
-def cluster(lab: Lab) -> Iterator[Cluster]:
-    opened = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
-    yield opened
-    for one in opened.list(EXPORT):
-        opened.delete(EXPORT, one["metadata"]["name"])
-    opened.close()
 
 
 class Taking:

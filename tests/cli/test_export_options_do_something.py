@@ -13,9 +13,9 @@ from migrate.kube.kinds import EXPORT
 from migrate.model.quantity import to_duration
 from migrate.reading.exports import differences
 from tests.cli.conftest import Plant
+from tests.cli.disks import PLACE
 from tests.cli.shell import Shell
 
-PLACE = ("--context", "east", "-n", "shop")
 COMMANDS = ("create", "list", "show", "download", "files", "manifest", "delete")
 
 

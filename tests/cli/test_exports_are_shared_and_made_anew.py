@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,28 +10,17 @@ import pytest
 
 from migrate.kube.cluster import Cluster
 from migrate.kube.kinds import EXPORT, SECRET
-from migrate.kube.session import open_cluster
 from migrate.lab.up import Lab
 from migrate.model.exports import Source, Subject
 from migrate.model.objects import owned_by, uid_of
 from migrate.reading.exports import readers_of
 from migrate.workflow.exports import Approach, Exports, Wish
 from tests.cli.conftest import Plant
+from tests.cli.disks import PLACE
 from tests.cli.shell import MIGRATE, Shell
 from tests.flows.flow import Flow
 
-PLACE = ("--context", "east", "-n", "shop")
 HELD = "test.kubevirt-migrate.io/held"
-
-
-@pytest.fixture
-def cluster(lab: Lab) -> Iterator[Cluster]:
-    opened = open_cluster("east", kubeconfig=str(lab.kubeconfig), namespace="shop", clock=lab.clock)
-    yield opened
-    for one in opened.list(EXPORT):
-        opened.delete(EXPORT, one["metadata"]["name"])
-    lab.until(lambda: not opened.list(EXPORT))
-    opened.close()
 
 
 @pytest.fixture
